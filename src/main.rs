@@ -1,0 +1,3 @@
+//! The `no502` program.
+
+fn main() {}
