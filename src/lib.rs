@@ -1,1 +1,5 @@
 //! no502: a Kubernetes admission server that stops deploy-time 502s before they happen.
+
+pub mod policy;
+pub mod review;
+pub mod snapshot;
