@@ -1,5 +1,14 @@
 //! no502: a Kubernetes admission server that stops deploy-time 502s before they happen.
 
+pub mod facts;
+pub mod inject;
+pub mod link;
+pub mod nearest;
+pub mod patch;
 pub mod policy;
 pub mod review;
+pub mod rule;
+pub mod rules;
 pub mod snapshot;
+pub mod verdict;
+pub mod warning;

@@ -1,6 +1,27 @@
-//! AdmissionReview v1 on the wire and the one pure function that decides.
+//! AdmissionReview v1 on the wire, and the one pure function that decides: bytes in, bytes out. Server, command line, tests,
+//! benchmarks and fuzzers all call [`review`]. The types are our own: the ones of the client library write a patch as a list of
+//! numbers (reference: aesthetics 9.1).
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use crate::{policy::Policies, snapshot::Snapshot};
+mod depth;
+mod request;
+
+use std::collections::BTreeMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use serde::Serialize;
+
+use self::request::Request;
+pub use self::{depth::DEPTH_MAX, request::ReviewError};
+use crate::{
+    facts::{Facts, Workload},
+    inject::{Candidate, Injection, inject},
+    link::Write,
+    policy::Policies,
+    snapshot::Snapshot,
+    verdict::{self, Requester, Verdict},
+    warning::{self, MUTATING_CHARS_MAX, Rank, VALIDATING_CHARS_MAX},
+};
 
 /// Which of the two webhooks is asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,27 +56,171 @@ pub struct Summary {
     pub name: String,
     /// False for a denial.
     pub allowed: bool,
-    /// The rules that spoke and what came of it: (rule id, `deny` | `warn` | `info`).
+    /// The rules that spoke and what came of it: (rule id, `deny` | `warn` | `info` | `off`).
     pub findings: Vec<(&'static str, &'static str)>,
-    /// The injections made or withheld: (injection, `injected` | `would` | `skipped` | `failed`).
+    /// The injections made or withheld: (injection, `injected` | `skipped` | `failed`).
     pub injections: Vec<(&'static str, &'static str)>,
     /// True for `--dry-run=server`.
     pub dry_run: bool,
 }
 
-/// The request could not be read as an AdmissionReview: answered with HTTP 400 and this line, never with `allowed: false`.
-#[derive(Debug, thiserror::Error)]
-pub enum ReviewError {
-    /// Placeholder.
-    #[error("{0}")]
-    Unreadable(String),
-}
-
-/// Decides about one AdmissionReview. Pure: no clock, no I/O.
+/// Decides about one AdmissionReview. Pure: no clock, no I/O, the same answer for the same input.
 ///
 /// # Errors
 /// When `body` is not an `admission.k8s.io/v1` AdmissionReview request.
-pub fn review(half: Half, body: &[u8], snapshot: &Snapshot, policies: &Policies, now: jiff::Timestamp) -> Result<Reply, ReviewError> {
-    let _ = (half, snapshot, policies, now);
-    Err(ReviewError::Unreadable(format!("not implemented ({} bytes)", body.len())))
+pub fn review(
+    half: Half,
+    body: &[u8],
+    snapshot: &Snapshot,
+    policies: &Policies,
+    now: jiff::Timestamp,
+) -> Result<Reply, ReviewError> {
+    let request = Request::read(body)?;
+    let mut summary = request.summary();
+    let response = match half {
+        _ if !request.is_reviewed() => Response::allowed(&request),
+        Half::Validate => validate(&request, snapshot, policies, now, &mut summary),
+        Half::Mutate => mutate(&request, snapshot, policies, &mut summary),
+    };
+    summary.allowed = response.allowed;
+    let review = Review { api_version: request::API_VERSION, kind: request::KIND, response };
+    // Strings, numbers and booleans cannot fail to be written.
+    let body = serde_json::to_vec(&review).unwrap_or_default();
+    Ok(Reply { body, summary })
+}
+
+fn validate<'a>(
+    request: &'a Request<'a>,
+    snapshot: &Snapshot,
+    policies: &Policies,
+    now: jiff::Timestamp,
+    summary: &mut Summary,
+) -> Response<'a> {
+    let (old, new) = request.facts();
+    let write = Write { old: old.as_ref(), new: new.as_ref() };
+    let requester = Requester { user: request.user(), groups: &request.groups() };
+    let verdict = verdict::decide(write, requester, snapshot, policies, now);
+    summary.findings.clone_from(&verdict.outcomes);
+    let mut response = Response::allowed(request);
+    if !verdict.is_allowed() {
+        response.allowed = false;
+        response.status = Some(Status::forbidden(verdict.denials.join("\n")));
+    }
+    response.audit_annotations = audit_annotations(&verdict);
+    response.warnings = warning::compile(verdict.warnings, VALIDATING_CHARS_MAX);
+    response
+}
+
+fn audit_annotations(verdict: &Verdict) -> BTreeMap<&'static str, String> {
+    if verdict.outcomes.is_empty() {
+        return BTreeMap::new();
+    }
+    let mut findings: Vec<String> = verdict.outcomes.iter().map(|(rule, action)| format!("{rule}={action}")).collect();
+    findings.sort_unstable();
+    findings.dedup();
+    let decision = if verdict.is_allowed() { "allow" } else { "deny" };
+    BTreeMap::from([("decision", decision.to_owned()), ("findings", findings.join(","))])
+}
+
+fn mutate<'a>(
+    request: &'a Request<'a>,
+    snapshot: &Snapshot,
+    policies: &Policies,
+    summary: &mut Summary,
+) -> Response<'a> {
+    let mut response = Response::allowed(request);
+    let (old, new) = request.facts();
+    let Some(Facts::Workload(new)) = &new else { return response };
+    let old = match &old {
+        Some(Facts::Workload(old)) => Some(old),
+        _ => None,
+    };
+    let template_is_unchanged = request.template_is_unchanged();
+    let candidate = Candidate { old, new, template_is_unchanged };
+    let injection = verified(inject(candidate, snapshot, policies), request, candidate, snapshot, policies);
+    summary.injections = injection.notices.iter().map(|it| (it.injection, it.outcome)).collect();
+    response.warnings = warning::compile(notices(&injection, new), MUTATING_CHARS_MAX);
+    if !injection.notices.is_empty() {
+        let told: Vec<String> = injection.notices.iter().map(|it| format!("{}={}", it.injection, it.outcome)).collect();
+        response.audit_annotations = BTreeMap::from([("injections", told.join(","))]);
+    }
+    if let Some(patch) = injection.patch.filter(|patch| !patch.0.is_empty()) {
+        response.patch = serde_json::to_vec(&patch).ok().map(|bytes| BASE64.encode(bytes));
+        response.patch_type = response.patch.is_some().then_some("JSONPatch");
+    }
+    response
+}
+
+/// The object as a tree is only built when there is something to check against it.
+fn verified(
+    injection: Injection,
+    request: &Request<'_>,
+    candidate: Candidate<'_>,
+    snapshot: &Snapshot,
+    policies: &Policies,
+) -> Injection {
+    if injection.patch.is_none() {
+        return injection;
+    }
+    let (object, old_template) = request.trees();
+    injection.verified(object, candidate, old_template.as_ref(), snapshot, policies)
+}
+
+fn notices(injection: &Injection, workload: &Workload) -> Vec<(Rank, String)> {
+    let told = injection.notices.iter().filter(|notice| !notice.text.is_empty());
+    told.map(|notice| (Rank::Injection, format!("no502: {}: {}", workload.meta, notice.text))).collect()
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Review<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: Response<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    audit_annotations: BTreeMap<&'static str, String>,
+}
+
+impl<'a> Response<'a> {
+    fn allowed(request: &'a Request<'_>) -> Self {
+        Self {
+            uid: request.uid(),
+            allowed: true,
+            status: None,
+            patch: None,
+            patch_type: None,
+            warnings: Vec::new(),
+            audit_annotations: BTreeMap::new(),
+        }
+    }
+}
+
+/// The part of a metav1 Status that the API server reads.
+#[derive(Debug, Serialize)]
+struct Status {
+    status: &'static str,
+    message: String,
+    reason: &'static str,
+    code: u16,
+}
+
+impl Status {
+    fn forbidden(message: String) -> Self {
+        Self { status: "Failure", message, reason: "Forbidden", code: 403 }
+    }
 }

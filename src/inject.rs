@@ -1,0 +1,260 @@
+//! The mutating half: what is added to a pod template so that a rollout drops no request. Only templates of Deployments, only on
+//! a creation or when the write itself changes the template, never below what is there (reference: mutations 11.2).
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod handler_repair;
+mod marker;
+mod pre_stop;
+
+use json_patch::Patch;
+use serde_json::Value;
+
+pub use self::marker::MARKER;
+use self::{marker::Marker, pre_stop::Sleeps};
+use crate::{
+    facts::{Facts, Workload},
+    patch::{PatchBuilder, PatchError, escape},
+    policy::{InjectionSettings, Policies},
+    snapshot::{Snapshot, World},
+};
+
+/// One write to one workload, as the mutating half sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// The object before; `None` for a creation.
+    pub old: Option<&'a Workload>,
+    /// The object as it was sent.
+    pub new: &'a Workload,
+    /// The pod template is as it was: nothing may be changed, or the change would start a rollout.
+    pub template_is_unchanged: bool,
+}
+
+/// What the mutating half does to one object.
+#[derive(Debug, Default)]
+pub struct Injection {
+    /// The changes; `None` without any.
+    pub patch: Option<Patch>,
+    /// One line each, without the object's name.
+    pub notices: Vec<Notice>,
+}
+
+/// One thing that was done, or deliberately not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// `prestop`, `grace` or `handler-repair`.
+    pub injection: &'static str,
+    /// `injected`, `skipped` or `failed`.
+    pub outcome: &'static str,
+    /// What the user reads.
+    pub text: String,
+}
+
+/// Oldest minor version of the API server and of every kubelet with which the native sleep action works (reference: mutations 2.1).
+const SLEEP_MINOR_MIN: u32 = 30;
+
+/// Plans the changes to one workload.
+#[must_use]
+pub fn inject(candidate: Candidate<'_>, snapshot: &Snapshot, policies: &Policies) -> Injection {
+    if is_out_of_scope(candidate, policies) {
+        return Injection::default();
+    }
+    let mut plan = Plan::new(candidate);
+    plan.repair(candidate);
+    plan.add_sleeps(candidate, snapshot, policies.injection);
+    plan.finish(candidate.new)
+}
+
+fn is_out_of_scope(candidate: Candidate<'_>, policies: &Policies) -> bool {
+    let meta = &candidate.new.meta;
+    candidate.template_is_unchanged
+        || meta.kind != "Deployment"
+        || meta.api_group() != "apps"
+        || meta.deleting
+        || meta.controller.is_some()
+        || policies.is_exempt_namespace(&meta.namespace)
+}
+
+/// The changes of one object, before they are written as operations.
+#[derive(Debug)]
+struct Plan {
+    /// Indices of containers whose injected sleep makes way for the user's own handler.
+    repairs: Vec<usize>,
+    sleeps: Option<Sleeps>,
+    marker: Marker,
+    notices: Vec<Notice>,
+}
+
+impl Plan {
+    fn new(candidate: Candidate<'_>) -> Self {
+        let marker = Marker::of(candidate.new);
+        Self { repairs: Vec::new(), sleeps: None, marker, notices: Vec::new() }
+    }
+
+    fn repair(&mut self, candidate: Candidate<'_>) {
+        for container in handler_repair::superseded_sleeps(candidate) {
+            self.repairs.push(container.index);
+            self.marker.forget(&container.name);
+            self.notices.push(Notice {
+                injection: "handler-repair",
+                outcome: "injected",
+                text: format!(
+                    "removed the injected preStop sleep of container {}, which has its own hook now",
+                    container.name
+                ),
+            });
+        }
+        self.marker.keep_only_what_stands(candidate.new);
+    }
+
+    fn add_sleeps(&mut self, candidate: Candidate<'_>, snapshot: &Snapshot, settings: InjectionSettings) {
+        let workload = candidate.new;
+        let Some(mut sleeps) = pre_stop::plan(workload, settings) else { return };
+        if !serves_traffic(workload, snapshot) {
+            return;
+        }
+        let skip = |text: String| Notice { injection: "prestop", outcome: "skipped", text };
+        if let Some(reason) = pre_stop::reason_to_skip(workload) {
+            return self.notices.push(skip(reason));
+        }
+        if let Some(reason) = native_sleep_is_missing(snapshot) {
+            return self.notices.push(skip(reason));
+        }
+        if sleeps.is_capped_to_nothing() {
+            let text = format!(
+                "no room for a preStop sleep within the longest grace period {}s; nothing injected",
+                settings.max_grace_seconds
+            );
+            return self.notices.push(skip(text));
+        }
+        self.notices.push(Notice { injection: "prestop", outcome: "injected", text: sleeps.notice(workload) });
+        for container in &sleeps.containers {
+            self.marker.remember(&container.1, sleeps.seconds);
+        }
+        if let Some(grace) = sleeps.raised_grace {
+            self.marker.grace = Some(grace);
+            self.notices.push(Notice { injection: "grace", outcome: "injected", text: String::new() });
+        }
+        sleeps.containers.shrink_to_fit();
+        self.sleeps = Some(sleeps);
+    }
+
+    fn finish(self, workload: &Workload) -> Injection {
+        if self.repairs.is_empty() && self.sleeps.is_none() {
+            return Injection { patch: None, notices: self.notices };
+        }
+        match self.operations(workload) {
+            Ok(patch) => Injection { patch: Some(patch), notices: self.notices },
+            Err(error) => Injection::failed(&error),
+        }
+    }
+
+    fn operations(&self, workload: &Workload) -> Result<Patch, PatchError> {
+        let mut patch = PatchBuilder::default();
+        self.write_marker(workload, &mut patch)?;
+        for index in &self.repairs {
+            patch.remove(&workload.pointer(&format!("/spec/containers/{index}/lifecycle/preStop/sleep")))?;
+        }
+        if let Some(sleeps) = &self.sleeps {
+            let hook = serde_json::json!({ "sleep": { "seconds": sleeps.seconds } });
+            for (index, _, has_lifecycle) in &sleeps.containers {
+                let lifecycle = workload.pointer(&format!("/spec/containers/{index}/lifecycle"));
+                if *has_lifecycle {
+                    patch.add(&format!("{lifecycle}/preStop"), hook.clone())?;
+                } else {
+                    patch.add(&lifecycle, serde_json::json!({ "preStop": hook.clone() }))?;
+                }
+            }
+            if let Some(grace) = sleeps.raised_grace {
+                patch.add(&workload.pointer("/spec/terminationGracePeriodSeconds"), Value::from(grace))?;
+            }
+        }
+        patch.finish()
+    }
+
+    fn write_marker(&self, workload: &Workload, patch: &mut PatchBuilder) -> Result<(), PatchError> {
+        let template = &workload.template;
+        let annotations = workload.pointer("/metadata/annotations");
+        let path = format!("{annotations}/{}", escape(MARKER));
+        if self.marker.is_empty() {
+            return if template.marker.is_some() { patch.remove(&path) } else { Ok(()) };
+        }
+        let text = Value::from(self.marker.to_string());
+        if template.has_annotations {
+            patch.add(&path, text)
+        } else if template.has_metadata {
+            patch.add(&annotations, serde_json::json!({ MARKER: text }))
+        } else {
+            patch.add(&workload.pointer("/metadata"), serde_json::json!({ "annotations": { MARKER: text } }))
+        }
+    }
+}
+
+impl Injection {
+    fn failed(error: &PatchError) -> Self {
+        let text = format!("nothing injected, {error}; please report this");
+        Self { patch: None, notices: vec![Notice { injection: "prestop", outcome: "failed", text }] }
+    }
+
+    /// Applies the patch to a copy of the object and looks at the result again: it must parse and want no further change. What
+    /// does not pass is not sent. A patch that only restores what a full replacement stripped is not worth a word.
+    #[must_use]
+    pub fn verified(
+        self,
+        object: Value,
+        candidate: Candidate<'_>,
+        old_template: Option<&Value>,
+        snapshot: &Snapshot,
+        policies: &Policies,
+    ) -> Self {
+        let Some(patch) = &self.patch else { return self };
+        match second_pass(patch, object, candidate, snapshot, policies) {
+            Ok(result) => {
+                let is_restored =
+                    old_template.is_some() && result.pointer(candidate.new.form.pointer()) == old_template;
+                if is_restored { Self { notices: Vec::new(), ..self } } else { self }
+            }
+            Err(error) => Self::failed(&error),
+        }
+    }
+}
+
+fn second_pass(
+    patch: &Patch,
+    mut object: Value,
+    candidate: Candidate<'_>,
+    snapshot: &Snapshot,
+    policies: &Policies,
+) -> Result<Value, PatchError> {
+    json_patch::patch(&mut object, patch)?;
+    let mut facts = Facts::read(&object.to_string())?;
+    facts.meta_mut().namespace.clone_from(&candidate.new.meta.namespace);
+    let Facts::Workload(patched) = &facts else { return Err(PatchError::NotIdempotent) };
+    let again = inject(Candidate { new: patched, ..candidate }, snapshot, policies);
+    if again.patch.is_some() { Err(PatchError::NotIdempotent) } else { Ok(object) }
+}
+
+/// A Service selects the template, or a regular container declares a TCP port that is not for metrics, health checks or debugging
+/// (reference: mutations 5). On a creation the Service may not exist yet.
+fn serves_traffic(workload: &Workload, snapshot: &Snapshot) -> bool {
+    pre_stop::declares_a_serving_port(workload) || {
+        let facts = Facts::Workload(workload.clone());
+        let world = World::after(snapshot, &workload.meta, None, Some(&facts));
+        !world.services_of_subject().is_empty()
+    }
+}
+
+/// Why the native sleep action cannot be used; `None` if it can.
+fn native_sleep_is_missing(snapshot: &Snapshot) -> Option<String> {
+    let versions = snapshot.versions();
+    let Some(server) = versions.server_minor else {
+        return Some("the API server's version is not known yet; no preStop sleep injected".to_owned());
+    };
+    if !snapshot.synced().has(crate::snapshot::Resource::Nodes) {
+        return Some("the kubelets' versions are not known yet; no preStop sleep injected".to_owned());
+    }
+    if server < SLEEP_MINOR_MIN {
+        return Some(format!("Kubernetes 1.{server} has no preStop.sleep (1.{SLEEP_MINOR_MIN} has); nothing injected"));
+    }
+    let oldest = versions.oldest_kubelet_minor.filter(|it| *it < SLEEP_MINOR_MIN)?;
+    Some(format!("nodes older than 1.{SLEEP_MINOR_MIN} (oldest 1.{oldest}) cannot run preStop.sleep; nothing injected"))
+}

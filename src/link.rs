@@ -1,0 +1,299 @@
+//! Links and the ratchet: which hops of traffic paths a write touches, and what it does to them.
+//!
+//! A hop is one step of a path: Ingress path to Service port, Service to pods, Service port to container port. Every hop in the
+//! neighbourhood of the written object is looked at in the world before the write and in the world after it. Only the
+//! comparison says whether the write broke it, asks for something that is not there, or has nothing to do with it.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use crate::{
+    facts::{Backend, Facts, Ingress, Meta, Service, ServicePort, WorkloadForm},
+    rule::{Cause, Check, Finding, Kind, LinkCheck, ObjectName, Rule},
+    rules,
+    snapshot::{Resource, World},
+};
+
+/// One hop of a traffic path.
+#[derive(Debug, Clone, Copy)]
+pub enum Hop<'a> {
+    /// Service to pods.
+    Selector(&'a Service),
+    /// Service port to container port. Identity: Service, port number, protocol.
+    Port(&'a Service, &'a ServicePort),
+    /// Ingress path to Service port. Identity: Ingress, host, path, path type.
+    Backend(&'a Ingress, &'a Backend),
+}
+
+/// Whether a hop leads anywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Another rule's hop, or another rule's fault.
+    NotMine,
+    /// It does, or nothing is known against it.
+    Resolved,
+    /// It hangs on another hop that does not resolve, or on labels that only live pods get.
+    Undecided,
+    /// It does not: [`Kind::Absent`], [`Kind::Mismatch`] or, where some controllers cope, [`Kind::Risk`].
+    Unresolved(Kind),
+}
+
+/// One write to one object.
+#[derive(Debug, Clone, Copy)]
+pub struct Write<'a> {
+    /// The object before; `None` for a creation.
+    pub old: Option<&'a Facts>,
+    /// The object after; `None` for a deletion.
+    pub new: Option<&'a Facts>,
+}
+
+impl<'a> Write<'a> {
+    /// Identity of the written object.
+    #[must_use]
+    pub fn meta(&self) -> Option<&'a Meta> {
+        self.new.or(self.old).map(Facts::meta)
+    }
+
+    /// True for a deletion.
+    #[must_use]
+    pub fn is_deletion(&self) -> bool {
+        self.new.is_none()
+    }
+}
+
+/// What a rule may know when it words a finding.
+#[derive(Debug)]
+pub struct Scene<'a> {
+    /// The world before the write.
+    pub before: &'a World<'a>,
+    /// The world after it.
+    pub after: &'a World<'a>,
+    /// The write.
+    pub write: Write<'a>,
+    /// What the finding is.
+    pub kind: Kind,
+    /// True if the written object is the one that names the other (Ingress, Service), false if it is the one that is named.
+    pub is_referrer: bool,
+}
+
+impl<'a> Hop<'a> {
+    fn referrer(&self) -> &'a Meta {
+        match self {
+            Self::Selector(service) | Self::Port(service, _) => &service.meta,
+            Self::Backend(ingress, _) => &ingress.meta,
+        }
+    }
+
+    /// True if both are the same link, wherever they lead (design 4).
+    fn is_same_link(&self, other: &Hop<'_>) -> bool {
+        if !self.referrer().is_same_object(other.referrer()) {
+            return false;
+        }
+        match (self, other) {
+            (Self::Selector(_), Hop::Selector(_)) => true,
+            (Self::Port(_, a), Hop::Port(_, b)) => a.port == b.port && a.protocol == b.protocol,
+            (Self::Backend(_, a), Hop::Backend(_, b)) => a.is_same_route(b),
+            _ => false,
+        }
+    }
+
+    /// True if both ask for the same thing.
+    fn asks_the_same(&self, other: &Hop<'_>) -> bool {
+        match (self, other) {
+            (Self::Selector(a), Hop::Selector(b)) => a.selector == b.selector,
+            (Self::Port(a, p), Hop::Port(b, q)) => a.selector == b.selector && p.target == q.target,
+            (Self::Backend(_, a), Hop::Backend(_, b)) => a.service == b.service && a.port == b.port,
+            _ => false,
+        }
+    }
+
+    /// The kinds that must have been read before anything can be said about the hop.
+    fn needs(&self) -> &'static [Resource] {
+        match self {
+            Self::Selector(_) | Self::Port(..) => &Resource::POD_SOURCES,
+            Self::Backend(..) => &[Resource::Services],
+        }
+    }
+
+    /// True if one release brings both sides, so that a mismatch is an order of arrival and not a fault. Never for what drops
+    /// running pods from a Service: new pods take time, whoever applies (reference: rules 4.4).
+    fn is_softened(&self, kind: Kind, world: &World<'_>) -> bool {
+        match (self, kind) {
+            (Self::Backend(ingress, backend), Kind::Broken | Kind::Mismatch) => {
+                let owners = &ingress.meta.release_owners;
+                match world.service(&ingress.meta.namespace, &backend.service) {
+                    Some(service) => owners.share(&service.meta.release_owners),
+                    None => !owners.is_empty(),
+                }
+            }
+            (Self::Port(service, _), Kind::Mismatch) => {
+                let selection = world.selection(&service.meta.namespace, &service.selector);
+                selection.sets.iter().any(|set| set.release_owners.share(&service.meta.release_owners))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Every link rule with its id.
+fn link_rules() -> impl Iterator<Item = (&'static Rule, &'static LinkCheck)> {
+    rules::ALL.iter().filter_map(|rule| match &rule.check {
+        Check::Link(check) => Some((*rule, check)),
+        Check::Workload(_) => None,
+    })
+}
+
+/// State of a hop: the first rule that has something to say about it.
+fn state_of(hop: &Hop<'_>, world: &World<'_>) -> (State, Option<(&'static Rule, &'static LinkCheck)>) {
+    for (rule, check) in link_rules() {
+        match (check.state)(hop, world) {
+            State::NotMine | State::Resolved => {}
+            state => return (state, Some((rule, check))),
+        }
+    }
+    (State::Resolved, None)
+}
+
+/// What a write does to the links around it.
+#[derive(Debug, Default)]
+pub struct LinkReport {
+    /// The findings.
+    pub findings: Vec<Finding>,
+    /// Kinds that have not been read yet, so that some links were not looked at.
+    pub unread: Vec<Resource>,
+}
+
+/// Looks at every hop that the write can change.
+#[must_use]
+pub fn examine(write: Write<'_>, before: &World<'_>, after: &World<'_>) -> LinkReport {
+    let mut report = LinkReport::default();
+    let Some(meta) = write.meta() else { return report };
+    let old_hops = write.old.map(|it| hops_around(it, before)).unwrap_or_default();
+    let mut new_hops = write.new.map(|it| hops_around(it, after)).unwrap_or_default();
+    // Links of others that this write leaves behind: Services that selected the old labels, Ingresses that led here.
+    let is_own = |hop: &Hop<'_>| hop.referrer().is_same_object(meta);
+    for hop in old_hops.iter().filter(|hop| !is_own(hop)) {
+        if !new_hops.iter().any(|it| it.is_same_link(hop)) {
+            new_hops.push(*hop);
+        }
+    }
+    for hop in &new_hops {
+        if !after.knows(hop.needs()) {
+            report.unread.extend(hop.needs().iter().filter(|it| !after.knows(&[**it])));
+            continue;
+        }
+        // A link of another object was there before, whether or not the written object was near it.
+        let counterpart = if is_own(hop) { old_hops.iter().find(|it| it.is_same_link(hop)) } else { Some(hop) };
+        report.findings.extend(compare(hop, counterpart, write, before, after));
+    }
+    for hop in old_hops.iter().filter(|hop| is_own(hop) && write.new.is_some()) {
+        if after.knows(hop.needs()) && !new_hops.iter().any(|it| it.is_same_link(hop)) {
+            report.findings.extend(removal(hop, write, before, after));
+        }
+    }
+    report.unread.sort_unstable();
+    report.unread.dedup();
+    report
+}
+
+fn compare(
+    hop: &Hop<'_>,
+    old: Option<&Hop<'_>>,
+    write: Write<'_>,
+    before: &World<'_>,
+    after: &World<'_>,
+) -> Option<Finding> {
+    let (State::Unresolved(kind), Some((rule, check))) = state_of(hop, after) else { return None };
+    let meta = write.meta()?;
+    let is_referrer = hop.referrer().is_same_object(meta);
+    let old_state = old.map(|it| state_of(it, before).0);
+    let (kind, cause) = match (old_state, old) {
+        (Some(State::Resolved), _) if kind != Kind::Risk => (Kind::Broken, Cause::ThisWrite),
+        (Some(State::Unresolved(_)), Some(old)) if !is_referrer || old.asks_the_same(hop) => {
+            let is_same_fault = old_state == Some(State::Unresolved(kind));
+            (kind, if is_referrer || is_same_fault { Cause::Standing } else { Cause::OtherSide })
+        }
+        (Some(State::Undecided), Some(old)) if is_referrer && old.asks_the_same(hop) => (kind, Cause::Standing),
+        _ if is_referrer => (kind, Cause::ThisWrite),
+        _ => (kind, Cause::OtherSide),
+    };
+    let scene = Scene { before, after, write, kind, is_referrer };
+    Some(Finding {
+        rule: rule.id,
+        kind,
+        cause,
+        is_softened: hop.is_softened(kind, after),
+        object: ObjectName::from(meta),
+        words: (check.explain)(hop, &scene),
+    })
+}
+
+/// A hop that resolved and that the write took out of its own object, where that is worth a word.
+fn removal(hop: &Hop<'_>, write: Write<'_>, before: &World<'_>, after: &World<'_>) -> Option<Finding> {
+    if state_of(hop, before).0 != State::Resolved {
+        return None;
+    }
+    let (rule, explain) = link_rules()
+        .filter(|(_, check)| (check.state)(hop, before) == State::Resolved)
+        .find_map(|(rule, check)| check.explain_removal.map(|explain| (rule, explain)))?;
+    let scene = Scene { before, after, write, kind: Kind::Risk, is_referrer: true };
+    Some(Finding {
+        rule: rule.id,
+        kind: Kind::Risk,
+        cause: Cause::ThisWrite,
+        is_softened: false,
+        object: ObjectName::from(write.meta()?),
+        words: explain(hop, &scene),
+    })
+}
+
+/// The hops of an object and those of others that lead to it.
+fn hops_around<'a>(facts: &'a Facts, world: &World<'a>) -> Vec<Hop<'a>> {
+    match facts {
+        Facts::Service(service) => {
+            let users = world.ingresses_leading_to(&service.meta.namespace, &service.meta.name);
+            let backends = users.flat_map(|ingress| {
+                let leads_here = ingress.backends.iter().filter(|it| it.service == service.meta.name);
+                leads_here.map(move |backend| Hop::Backend(ingress, backend))
+            });
+            service_hops(service).chain(backends).collect()
+        }
+        Facts::Ingress(ingress) => ingress_hops(ingress).collect(),
+        // Pods of a controller come from a template that was looked at when it was written.
+        Facts::Workload(workload) if workload.form == WorkloadForm::Pod && workload.meta.controller.is_some() => {
+            Vec::new()
+        }
+        Facts::Workload(_) => world.services_of_subject().into_iter().flat_map(service_hops).collect(),
+        Facts::Namespace(_) | Facts::Node(_) | Facts::Other(_) => Vec::new(),
+    }
+}
+
+fn service_hops(service: &Service) -> impl Iterator<Item = Hop<'_>> {
+    let selector = service.selects_pods().then_some(Hop::Selector(service));
+    let ports = service.ports.iter().filter(|_| service.selects_pods()).map(|port| Hop::Port(service, port));
+    selector.into_iter().chain(ports)
+}
+
+fn ingress_hops(ingress: &Ingress) -> impl Iterator<Item = Hop<'_>> {
+    ingress.backends.iter().map(|backend| Hop::Backend(ingress, backend))
+}
+
+/// Every link of a world that does not resolve, as if every object had just been written: for files and for a whole cluster.
+#[must_use]
+pub fn survey(world: &World<'_>) -> Vec<Finding> {
+    let snapshot = world.snapshot();
+    let services = snapshot.services().flat_map(service_hops);
+    let hops = services.chain(snapshot.ingresses().flat_map(ingress_hops));
+    hops.filter_map(|hop| {
+        let (State::Unresolved(kind), Some((rule, check))) = state_of(&hop, world) else { return None };
+        let write = Write { old: None, new: None };
+        let scene = Scene { before: world, after: world, write, kind, is_referrer: true };
+        Some(Finding {
+            rule: rule.id,
+            kind,
+            cause: Cause::ThisWrite,
+            is_softened: false,
+            object: ObjectName::from(hop.referrer()),
+            words: (check.explain)(&hop, &scene),
+        })
+    })
+    .collect()
+}

@@ -1,0 +1,81 @@
+//! "Did you mean": the candidate that a typing mistake most likely stands for.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use crate::{
+    facts::{Labels, is_runtime_key},
+    snapshot::PodSet,
+};
+
+/// Similarity from which two words count as a typing mistake of each other (0 to 1, Jaro-Winkler; `wbe` and `web` have 0.6 by
+/// edit distance alone, 0.95 here; `web` and `api` have 0).
+const SIMILARITY_MIN: f64 = 0.8;
+
+/// Candidates looked at, so that a namespace of ten thousand workloads costs no more than one of a thousand.
+const CANDIDATES_MAX: usize = 1_000;
+
+/// The candidate closest to `word`, if one is close. Of equal ones the first in order.
+#[must_use]
+pub fn nearest_word<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = candidates.into_iter().take(CANDIDATES_MAX).filter(|it| !it.is_empty() && *it != word);
+    let scored = scored.map(|candidate| (similarity(word, candidate), candidate));
+    let best =
+        scored.filter(|(score, _)| *score >= SIMILARITY_MIN).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1)));
+    best.map(|(_, candidate)| candidate)
+}
+
+fn similarity(a: &str, b: &str) -> f64 {
+    strsim::jaro_winkler(a, b).max(strsim::normalized_damerau_levenshtein(a, b))
+}
+
+/// The pods that a selector that finds nothing most likely means, and the labels in which they differ from it: those that share
+/// the most labels, and whose other values look alike. `None` if nothing is close.
+#[must_use]
+pub fn nearest_pods<'a>(
+    selector: &Labels,
+    sets: impl Iterator<Item = &'a PodSet>,
+) -> Option<(&'a PodSet, Vec<String>)> {
+    let mut best: Option<(f64, &PodSet)> = None;
+    for set in sets.take(CANDIDATES_MAX) {
+        let Some(score) = selector_similarity(selector, &set.labels) else { continue };
+        if best.is_none_or(|(top, known)| score > top || (score >= top && set.workload < known.workload)) {
+            best = Some((score, set));
+        }
+    }
+    let (_, set) = best?;
+    let differing = selector.iter().filter(|(key, value)| set.labels.get(key) != Some(value.as_str()));
+    let wanted = differing.filter_map(|(key, _)| set.labels.get(key).map(|value| format!("{key}: {value}")));
+    let wanted: Vec<String> = wanted.collect();
+    (!wanted.is_empty()).then_some((set, wanted))
+}
+
+/// Sum over the selector's labels: 1 for an equal one, the similarity of the values for a typing mistake; `None` if a label is
+/// missing or nothing like it.
+fn selector_similarity(selector: &Labels, labels: &Labels) -> Option<f64> {
+    let mut score = 0.0;
+    for (key, value) in selector.iter().filter(|(key, _)| !is_runtime_key(key)) {
+        let other = labels.get(key)?;
+        let similarity = similarity(value, other);
+        if other != value && similarity < SIMILARITY_MIN && !(selector_shares_a_label(selector, labels)) {
+            return None;
+        }
+        score += similarity;
+    }
+    Some(score)
+}
+
+fn selector_shares_a_label(selector: &Labels, labels: &Labels) -> bool {
+    selector.iter().any(|(key, value)| labels.get(key) == Some(value.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typing_mistake_finds_its_word() {
+        assert_eq!(nearest_word("wbe", ["api", "web"]), Some("web"));
+        assert_eq!(nearest_word("webb", ["web", "web-canary"]), Some("web"));
+        assert_eq!(nearest_word("frontend", ["api", "db"]), None);
+        assert_eq!(nearest_word("web", ["web"]), None, "the word itself is no suggestion");
+    }
+}

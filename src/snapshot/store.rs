@@ -1,0 +1,395 @@
+//! Where objects arrive: the mutable side of the snapshot. Only what changed since the last snapshot is indexed again.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use smol_str::SmolStr;
+
+use super::{PodSet, Resource, Snapshot, Synced, WorkloadId, pods::PodIndex};
+use crate::facts::{ContainerPort, Facts, Ingress, Labels, Namespace, Service, WorkloadForm, is_runtime_key};
+
+/// One namespace of a snapshot.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shard {
+    pub(super) namespace: Option<Arc<Namespace>>,
+    pub(super) services: Arc<ServiceIndex>,
+    pub(super) ingresses: Arc<IngressIndex>,
+    pub(super) pods: Arc<PodIndex>,
+}
+
+/// The Services of one namespace.
+#[derive(Debug, Default)]
+pub(super) struct ServiceIndex {
+    by_name: BTreeMap<SmolStr, Arc<Service>>,
+    /// One label of each selector to the Services that need it: a template looks up its own labels and nothing else.
+    by_label: FxHashMap<(SmolStr, SmolStr), Vec<Arc<Service>>>,
+}
+
+impl ServiceIndex {
+    fn new(by_name: &BTreeMap<SmolStr, Arc<Service>>) -> Self {
+        let mut by_label: FxHashMap<_, Vec<_>> = FxHashMap::default();
+        for service in by_name.values() {
+            let lasting = service.selector.iter().find(|(key, _)| !is_runtime_key(key));
+            if let Some(label) = lasting.or_else(|| service.selector.iter().next()) {
+                by_label.entry(label.clone()).or_default().push(Arc::clone(service));
+            }
+        }
+        Self { by_name: by_name.clone(), by_label }
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Service> {
+        self.by_name.get(name).map(|it| &**it)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Service> {
+        self.by_name.values().map(|it| &**it)
+    }
+
+    /// The Services that select pods with the labels of `set`, by name.
+    pub(super) fn selecting(&self, set: &PodSet) -> Vec<&Service> {
+        let candidates = set.labels.iter().filter_map(|label| self.by_label.get(label)).flatten();
+        let mut services: Vec<&Service> =
+            candidates.map(|it| &**it).filter(|service| set.is_selected_by(&service.selector)).collect();
+        services.sort_unstable_by(|a, b| a.meta.name.cmp(&b.meta.name));
+        services
+    }
+}
+
+/// The Ingresses of one namespace.
+#[derive(Debug, Default)]
+pub(super) struct IngressIndex {
+    by_name: BTreeMap<SmolStr, Arc<Ingress>>,
+    by_service: FxHashMap<SmolStr, Vec<Arc<Ingress>>>,
+}
+
+impl IngressIndex {
+    fn new(by_name: &BTreeMap<SmolStr, Arc<Ingress>>) -> Self {
+        let mut by_service: FxHashMap<SmolStr, Vec<Arc<Ingress>>> = FxHashMap::default();
+        for ingress in by_name.values() {
+            for backend in &ingress.backends {
+                let users = by_service.entry(backend.service.clone()).or_default();
+                if !users.last().is_some_and(|last| Arc::ptr_eq(last, ingress)) {
+                    users.push(Arc::clone(ingress));
+                }
+            }
+        }
+        Self { by_name: by_name.clone(), by_service }
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Ingress> {
+        self.by_name.get(name).map(|it| &**it)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Ingress> {
+        self.by_name.values().map(|it| &**it)
+    }
+
+    /// The Ingresses that lead to the Service, by name.
+    pub(super) fn leading_to(&self, service: &str) -> impl Iterator<Item = &Ingress> {
+        self.by_service.get(service).into_iter().flatten().map(|it| &**it)
+    }
+}
+
+/// The objects of one namespace as they arrived.
+#[derive(Debug, Default)]
+struct NamespaceStore {
+    namespace: Option<Arc<Namespace>>,
+    services: BTreeMap<SmolStr, Arc<Service>>,
+    ingresses: BTreeMap<SmolStr, Arc<Ingress>>,
+    /// Templates.
+    workloads: FxHashMap<WorkloadId, Arc<PodSet>>,
+    /// Live pods by name; equal ones share one set.
+    pods: FxHashMap<SmolStr, Arc<PodSet>>,
+    pod_sets: FxHashSet<Arc<PodSet>>,
+    changed: Changed,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Changed {
+    namespace: bool,
+    services: bool,
+    ingresses: bool,
+    pods: bool,
+}
+
+/// Takes objects, gives snapshots.
+#[derive(Debug, Default)]
+pub struct Store {
+    namespaces: FxHashMap<SmolStr, NamespaceStore>,
+    nodes: FxHashMap<SmolStr, Option<u32>>,
+    /// Label sets and port lists, each kept once (reference: performance 5.2).
+    label_sets: FxHashSet<Arc<Labels>>,
+    port_lists: FxHashSet<Arc<[ContainerPort]>>,
+    /// Names seen since a list began, by kind.
+    listing: FxHashMap<Resource, FxHashSet<(SmolStr, SmolStr)>>,
+    changed: FxHashSet<SmolStr>,
+    published: Snapshot,
+}
+
+impl Store {
+    /// A store that counts as complete from the start: the world is what is put in.
+    #[must_use]
+    pub fn complete() -> Self {
+        let mut store = Self::default();
+        store.published.synced = Synced::all();
+        store
+    }
+
+    /// The API server's minor version.
+    pub fn set_server_minor(&mut self, minor: Option<u32>) {
+        self.published.versions.server_minor = minor;
+    }
+
+    /// Adds or replaces an object.
+    pub fn apply(&mut self, facts: Facts) {
+        if let Some(resource) = resource_of(&facts)
+            && let Some(seen) = self.listing.get_mut(&resource)
+        {
+            seen.insert(key(&facts));
+        }
+        match facts {
+            Facts::Node(node) => {
+                self.nodes.insert(node.meta.name, node.kubelet_minor);
+            }
+            Facts::Namespace(namespace) => {
+                let name = namespace.meta.name.clone();
+                let (shard, _) = self.shard(&name);
+                if shard.namespace.as_deref() != Some(&namespace) {
+                    shard.namespace = Some(Arc::new(namespace));
+                    shard.changed.namespace = true;
+                    self.changed.insert(name);
+                }
+            }
+            Facts::Service(service) => {
+                let (namespace, name) = (service.meta.namespace.clone(), service.meta.name.clone());
+                let (shard, _) = self.shard(&namespace);
+                if shard.services.get(&name).is_none_or(|known| **known != service) {
+                    shard.services.insert(name, Arc::new(service));
+                    shard.changed.services = true;
+                    self.changed.insert(namespace);
+                }
+            }
+            Facts::Ingress(ingress) => {
+                let (namespace, name) = (ingress.meta.namespace.clone(), ingress.meta.name.clone());
+                let (shard, _) = self.shard(&namespace);
+                if shard.ingresses.get(&name).is_none_or(|known| **known != ingress) {
+                    shard.ingresses.insert(name, Arc::new(ingress));
+                    shard.changed.ingresses = true;
+                    self.changed.insert(namespace);
+                }
+            }
+            Facts::Workload(workload) => {
+                let meta = &workload.meta;
+                let (namespace, name, kind) = (meta.namespace.clone(), meta.name.clone(), meta.kind.clone());
+                let is_pod = workload.form == WorkloadForm::Pod;
+                match PodSet::of(&workload) {
+                    Some(set) => self.apply_pods(&namespace, name, kind, is_pod, set),
+                    None => self.remove_pods(&namespace, name, kind, is_pod),
+                }
+            }
+            Facts::Other(_) => {}
+        }
+    }
+
+    fn apply_pods(&mut self, namespace: &SmolStr, name: SmolStr, kind: SmolStr, is_pod: bool, mut set: PodSet) {
+        set.labels = shared(&mut self.label_sets, set.labels);
+        set.ports = shared(&mut self.port_lists, set.ports);
+        let (shard, changed) = self.shard(namespace);
+        let has_changed = if is_pod {
+            let known = shard.pods.get(&name);
+            if known.is_some_and(|it| **it == set) {
+                false
+            } else {
+                let set = shared(&mut shard.pod_sets, Arc::new(set));
+                shard.pods.insert(name, set);
+                true
+            }
+        } else {
+            let id = WorkloadId { kind, name };
+            let differs = shard.workloads.get(&id).is_none_or(|known| **known != set);
+            if differs {
+                shard.workloads.insert(id, Arc::new(set));
+            }
+            differs
+        };
+        if has_changed {
+            shard.changed.pods = true;
+            changed.insert(namespace.clone());
+        }
+    }
+
+    fn remove_pods(&mut self, namespace: &SmolStr, name: SmolStr, kind: SmolStr, is_pod: bool) {
+        let Some(shard) = self.namespaces.get_mut(namespace) else { return };
+        let was_there = if is_pod {
+            shard.pods.remove(&name).is_some()
+        } else {
+            shard.workloads.remove(&WorkloadId { kind, name }).is_some()
+        };
+        if was_there {
+            shard.changed.pods = true;
+            self.changed.insert(namespace.clone());
+        }
+    }
+
+    /// Takes an object out.
+    pub fn remove(&mut self, resource: Resource, namespace: &str, name: &str) {
+        let (namespace, name) = (SmolStr::new(namespace), SmolStr::new(name));
+        if let Some(seen) = self.listing.get_mut(&resource) {
+            seen.remove(&(namespace.clone(), name.clone()));
+        }
+        let kind = |kind: &'static str| SmolStr::new_static(kind);
+        match resource {
+            Resource::Nodes => {
+                self.nodes.remove(&name);
+            }
+            Resource::Namespaces => {
+                let Some(shard) = self.namespaces.get_mut(&name) else { return };
+                shard.namespace = None;
+                shard.changed.namespace = true;
+                self.changed.insert(name);
+            }
+            Resource::Services => {
+                let Some(shard) = self.namespaces.get_mut(&namespace) else { return };
+                shard.changed.services |= shard.services.remove(&name).is_some();
+                self.changed.insert(namespace);
+            }
+            Resource::Ingresses => {
+                let Some(shard) = self.namespaces.get_mut(&namespace) else { return };
+                shard.changed.ingresses |= shard.ingresses.remove(&name).is_some();
+                self.changed.insert(namespace);
+            }
+            Resource::Pods => self.remove_pods(&namespace, name, kind("Pod"), true),
+            Resource::Deployments => self.remove_pods(&namespace, name, kind("Deployment"), false),
+            Resource::StatefulSets => self.remove_pods(&namespace, name, kind("StatefulSet"), false),
+            Resource::DaemonSets => self.remove_pods(&namespace, name, kind("DaemonSet"), false),
+            Resource::ReplicaSets => self.remove_pods(&namespace, name, kind("ReplicaSet"), false),
+        }
+    }
+
+    /// A full list of `resource` begins. What was known stays in force until [`Self::finish_list`].
+    pub fn start_list(&mut self, resource: Resource) {
+        self.listing.insert(resource, FxHashSet::default());
+    }
+
+    /// A full list of `resource` is complete: what it did not name is gone.
+    pub fn finish_list(&mut self, resource: Resource) {
+        let seen = self.listing.remove(&resource).unwrap_or_default();
+        for (namespace, name) in self.names(resource) {
+            if !seen.contains(&(namespace.clone(), name.clone())) {
+                self.remove(resource, &namespace, &name);
+            }
+        }
+        self.published.synced.add(resource);
+        self.label_sets.retain(|it| Arc::strong_count(it) > 1);
+        self.port_lists.retain(|it| Arc::strong_count(it) > 1);
+    }
+
+    fn names(&self, resource: Resource) -> Vec<(SmolStr, SmolStr)> {
+        if resource == Resource::Nodes {
+            return self.nodes.keys().map(|name| (SmolStr::default(), name.clone())).collect();
+        }
+        let mut names = Vec::new();
+        for (namespace, shard) in &self.namespaces {
+            let mut add = |name: &SmolStr| names.push((namespace.clone(), name.clone()));
+            let mut add_workloads = |kind: &str| {
+                shard.workloads.keys().filter(|id| id.kind == kind).for_each(|id| add(&id.name));
+            };
+            match resource {
+                Resource::Namespaces if shard.namespace.is_some() => {
+                    names.push((SmolStr::default(), namespace.clone()))
+                }
+                Resource::Namespaces | Resource::Nodes => {}
+                Resource::Services => shard.services.keys().for_each(add),
+                Resource::Ingresses => shard.ingresses.keys().for_each(add),
+                Resource::Pods => shard.pods.keys().for_each(add),
+                Resource::Deployments => add_workloads("Deployment"),
+                Resource::StatefulSets => add_workloads("StatefulSet"),
+                Resource::DaemonSets => add_workloads("DaemonSet"),
+                Resource::ReplicaSets => add_workloads("ReplicaSet"),
+            }
+        }
+        names
+    }
+
+    /// The picture of this moment. Costs what changed since the last one.
+    pub fn snapshot(&mut self) -> Snapshot {
+        for name in std::mem::take(&mut self.changed) {
+            let Some(store) = self.namespaces.get_mut(&name) else { continue };
+            if store.is_empty() {
+                self.namespaces.remove(&name);
+                self.published.namespaces.remove(&name);
+                continue;
+            }
+            let known = self.published.namespaces.get(&name).map(|it| Shard::clone(it)).unwrap_or_default();
+            self.published.namespaces.insert(name, Arc::new(store.publish(known)));
+        }
+        self.published.versions.oldest_kubelet_minor = self.nodes.values().flatten().min().copied();
+        self.published.clone()
+    }
+
+    fn shard(&mut self, namespace: &SmolStr) -> (&mut NamespaceStore, &mut FxHashSet<SmolStr>) {
+        (self.namespaces.entry(namespace.clone()).or_default(), &mut self.changed)
+    }
+}
+
+impl NamespaceStore {
+    fn is_empty(&self) -> bool {
+        self.namespace.is_none()
+            && self.services.is_empty()
+            && self.ingresses.is_empty()
+            && self.workloads.is_empty()
+            && self.pods.is_empty()
+    }
+
+    fn publish(&mut self, mut shard: Shard) -> Shard {
+        let changed = std::mem::take(&mut self.changed);
+        if changed.namespace {
+            shard.namespace.clone_from(&self.namespace);
+        }
+        if changed.services {
+            shard.services = Arc::new(ServiceIndex::new(&self.services));
+        }
+        if changed.ingresses {
+            shard.ingresses = Arc::new(IngressIndex::new(&self.ingresses));
+        }
+        if changed.pods {
+            let used: FxHashSet<_> = self.pods.values().map(Arc::as_ptr).collect();
+            self.pod_sets.retain(|it| used.contains(&Arc::as_ptr(it)));
+            shard.pods = Arc::new(PodIndex::new(self.workloads.values().chain(&self.pod_sets).cloned().collect()));
+        }
+        shard
+    }
+}
+
+/// The one value equal to `value` that everybody shares.
+fn shared<T: ?Sized + Eq + std::hash::Hash>(known: &mut FxHashSet<Arc<T>>, value: Arc<T>) -> Arc<T> {
+    if let Some(found) = known.get(&value) {
+        return Arc::clone(found);
+    }
+    known.insert(Arc::clone(&value));
+    value
+}
+
+fn key(facts: &Facts) -> (SmolStr, SmolStr) {
+    let meta = facts.meta();
+    (meta.namespace.clone(), meta.name.clone())
+}
+
+/// The list an object comes in; `None` for kinds that are only met in files.
+fn resource_of(facts: &Facts) -> Option<Resource> {
+    match facts {
+        Facts::Service(_) => Some(Resource::Services),
+        Facts::Ingress(_) => Some(Resource::Ingresses),
+        Facts::Namespace(_) => Some(Resource::Namespaces),
+        Facts::Node(_) => Some(Resource::Nodes),
+        Facts::Other(_) => None,
+        Facts::Workload(workload) => match workload.meta.kind.as_str() {
+            "Pod" => Some(Resource::Pods),
+            "Deployment" => Some(Resource::Deployments),
+            "StatefulSet" => Some(Resource::StatefulSets),
+            "DaemonSet" => Some(Resource::DaemonSets),
+            "ReplicaSet" => Some(Resource::ReplicaSets),
+            _ => None,
+        },
+    }
+}

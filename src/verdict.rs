@@ -1,0 +1,235 @@
+//! The only place that decides: findings, policies and what must always be allowed, to allowed or denied.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use crate::{
+    facts::{Facts, Workload, WorkloadForm},
+    link::{self, Write},
+    policy::{Action, Policies},
+    rule::{Cause, Check, Fault, Finding, ObjectName},
+    rules,
+    snapshot::{Resource, Snapshot, World},
+    warning::Rank,
+};
+
+/// Who writes, and where.
+#[derive(Debug, Clone, Copy)]
+pub struct Requester<'a> {
+    /// `userInfo.username`.
+    pub user: &'a str,
+    /// `userInfo.groups`.
+    pub groups: &'a [String],
+}
+
+/// What the API server is told.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// The lines of the denial; empty for an allowed write.
+    pub denials: Vec<String>,
+    /// Everything else worth saying.
+    pub warnings: Vec<(Rank, String)>,
+    /// Which rules spoke, and what came of it.
+    pub outcomes: Vec<(&'static str, &'static str)>,
+}
+
+/// The controllers that take namespaces and orphans apart. A denial would stop them for ever (reference: rules K31).
+const CLEANERS: [&str; 2] = [
+    "system:serviceaccount:kube-system:namespace-controller",
+    "system:serviceaccount:kube-system:generic-garbage-collector",
+];
+
+/// Decides about one write.
+#[must_use]
+pub fn decide(
+    write: Write<'_>,
+    requester: Requester<'_>,
+    snapshot: &Snapshot,
+    policies: &Policies,
+    now: jiff::Timestamp,
+) -> Verdict {
+    let mut verdict = Verdict::default();
+    let Some(meta) = write.meta() else { return verdict };
+    if is_out_of_scope(write, requester, snapshot, policies) {
+        return verdict;
+    }
+    let before = World::before(snapshot, meta, write.old);
+    let after = World::after(snapshot, meta, write.old, write.new);
+    let report = link::examine(write, &before, &after);
+    if !report.unread.is_empty() {
+        verdict.warnings.push((Rank::Risk, unread_warning(&report.unread)));
+    }
+    let mut findings = report.findings;
+    findings.extend(self_findings(write));
+    let cap = Cap::of(write, requester, snapshot, policies, now);
+    for finding in findings {
+        verdict.add(&finding, cap.as_ref(), policies, write, now);
+    }
+    verdict
+}
+
+/// Writes that no rule is asked about (design 4, "always allowed").
+fn is_out_of_scope(write: Write<'_>, requester: Requester<'_>, snapshot: &Snapshot, policies: &Policies) -> bool {
+    let Some(meta) = write.meta() else { return true };
+    let namespace_is_going = snapshot.namespace(&meta.namespace).is_some_and(|it| it.meta.deleting);
+    let object_is_going = write.new.is_some_and(|new| new.meta().deleting);
+    policies.is_exempt_namespace(&meta.namespace)
+        || CLEANERS.contains(&requester.user)
+        || namespace_is_going
+        || object_is_going
+}
+
+/// The faults that an object has by itself; those that the old object had as well are no fault of this write.
+pub(crate) fn self_findings(write: Write<'_>) -> Vec<Finding> {
+    let Some(Facts::Workload(new)) = write.new else { return Vec::new() };
+    let old = match write.old {
+        Some(Facts::Workload(old)) => Some(old),
+        _ => None,
+    };
+    let mut findings = Vec::new();
+    for rule in rules::ALL {
+        let Check::Workload(check) = rule.check else { continue };
+        let known: Vec<Fault> = old.map(|it| faults(check, it)).unwrap_or_default();
+        for fault in faults(check, new) {
+            let is_known = known.iter().any(|it| it.key == fault.key && it.kind == fault.kind);
+            findings.push(Finding {
+                rule: rule.id,
+                kind: fault.kind,
+                cause: if is_known { Cause::Standing } else { Cause::ThisWrite },
+                is_softened: false,
+                object: ObjectName::from(&new.meta),
+                words: fault.words,
+            });
+        }
+    }
+    findings
+}
+
+fn faults(check: fn(&Workload, &mut Vec<Fault>), workload: &Workload) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    check(workload, &mut faults);
+    faults
+}
+
+/// Why a write is never denied, in words for the warning; `None` in front of them means that there is nothing to explain.
+#[derive(Debug, PartialEq, Eq)]
+enum Cap {
+    Deletion,
+    Owned,
+    BreakGlass(String),
+}
+
+impl Cap {
+    fn of(
+        write: Write<'_>,
+        requester: Requester<'_>,
+        snapshot: &Snapshot,
+        policies: &Policies,
+        now: jiff::Timestamp,
+    ) -> Option<Self> {
+        let meta = write.meta()?;
+        if write.is_deletion() {
+            return Some(Self::Deletion);
+        }
+        let is_pod = matches!(write.new, Some(Facts::Workload(it)) if it.form == WorkloadForm::Pod);
+        if meta.controller.as_ref().is_some_and(|it| is_pod || it.is_custom()) {
+            return Some(Self::Owned);
+        }
+        if let Some(group) = policies.break_glass_groups.iter().find(|it| requester.groups.contains(it)) {
+            return Some(Self::BreakGlass(format!("group {group}")));
+        }
+        let until = snapshot.namespace(&meta.namespace)?.break_glass.as_ref()?;
+        let expires: jiff::Timestamp = until.parse().ok()?;
+        (now < expires).then(|| Self::BreakGlass(format!("until {until}")))
+    }
+}
+
+impl Verdict {
+    fn add(
+        &mut self,
+        finding: &Finding,
+        cap: Option<&Cap>,
+        policies: &Policies,
+        write: Write<'_>,
+        now: jiff::Timestamp,
+    ) {
+        let wanted = policies.action(finding.rule, finding.kind);
+        let exemption = policies.exemption(finding.rule, &finding.object, now);
+        let is_blamed = finding.cause == Cause::ThisWrite && !finding.is_softened;
+        let is_free = match cap {
+            None => true,
+            Some(Cap::Deletion) => policies.denies_explicitly(finding.rule),
+            Some(Cap::Owned | Cap::BreakGlass(_)) => false,
+        };
+        let action = match wanted {
+            Action::Deny if !is_blamed || !is_free || exemption.is_some() => Action::Warn,
+            other => other,
+        };
+        self.outcomes.push((finding.rule, action.name()));
+        match action {
+            Action::Deny => self.denials.push(line(finding)),
+            Action::Warn => {
+                let rank = if wanted == Action::Deny { Rank::Denial } else { Rank::Risk };
+                let reason = match (cap, exemption) {
+                    (Some(Cap::BreakGlass(why)), _) if wanted == Action::Deny => format!(" (break-glass, {why})"),
+                    (_, Some(exemption)) => format!(" (exempt until {}: {})", exemption.expires, exemption.reason),
+                    _ => String::new(),
+                };
+                self.warnings.push((rank, format!("no502: {}{reason}", line(finding))));
+            }
+            Action::Info | Action::Off => {}
+        }
+        let _ = write;
+    }
+
+    /// True for a write that goes through.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.denials.is_empty()
+    }
+}
+
+fn unread_warning(unread: &[Resource]) -> String {
+    let names: Vec<&str> = unread.iter().map(|it| it.name()).collect();
+    format!("no502: still reading {} from the cluster; links were not checked", names.join(", "))
+}
+
+/// `Service "web" spec.selector: message; help [rule]`.
+#[must_use]
+pub fn line(finding: &Finding) -> String {
+    let Finding { object, words, rule, .. } = finding;
+    let field = readable(&words.field);
+    let space = if field.is_empty() { "" } else { " " };
+    format!("{object}{space}{field}: {}; {} [{rule}]", words.message, words.help)
+}
+
+/// `/spec/ports/0/targetPort` as `spec.ports[0].targetPort`.
+fn readable(pointer: &str) -> String {
+    let mut text = String::with_capacity(pointer.len());
+    for token in pointer.split('/').skip(1) {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_digit()) {
+            text.push('[');
+            text.push_str(&token);
+            text.push(']');
+        } else if token.contains(['.', '/', '"']) {
+            text.push_str(&format!("[\"{token}\"]"));
+        } else {
+            if !text.is_empty() {
+                text.push('.');
+            }
+            text.push_str(&token);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::readable;
+
+    #[test]
+    fn pointers_are_written_as_people_write_fields() {
+        assert_eq!(readable("/spec/ports/0/targetPort"), "spec.ports[0].targetPort");
+        assert_eq!(readable("/metadata/labels/app.kubernetes.io~1name"), "metadata.labels[\"app.kubernetes.io/name\"]");
+        assert_eq!(readable(""), "");
+    }
+}
