@@ -1,5 +1,7 @@
 //! AdmissionReview v1 on the wire and the one pure function that decides.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use crate::{policy::Policies, snapshot::Snapshot};
 
 /// Which of the two webhooks is asking.
