@@ -12,7 +12,7 @@ use serde_json::Value;
 pub use self::marker::MARKER;
 use self::{marker::Marker, pre_stop::Sleeps};
 use crate::{
-    facts::{Facts, Workload},
+    facts::{Container, Facts, Workload},
     patch::{PatchBuilder, PatchError, escape},
     policy::{InjectionSettings, Policies},
     snapshot::{Snapshot, World},
@@ -41,8 +41,8 @@ pub struct Injection {
 /// One thing that was done, or deliberately not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// `prestop`, `grace` or `handler-repair`.
-    pub injection: &'static str,
+    /// Of `prestop`, `grace` and `handler-repair`.
+    pub injections: &'static [&'static str],
     /// `injected`, `skipped` or `failed`.
     pub outcome: &'static str,
     /// What the user reads.
@@ -76,26 +76,26 @@ fn is_out_of_scope(candidate: Candidate<'_>, policies: &Policies) -> bool {
 
 /// The changes of one object, before they are written as operations.
 #[derive(Debug)]
-struct Plan {
-    /// Indices of containers whose injected sleep makes way for the user's own handler.
-    repairs: Vec<usize>,
-    sleeps: Option<Sleeps>,
+struct Plan<'a> {
+    /// Containers whose injected sleep makes way for the user's own handler.
+    repairs: Vec<&'a Container>,
+    sleeps: Option<Sleeps<'a>>,
     marker: Marker,
     notices: Vec<Notice>,
 }
 
-impl Plan {
-    fn new(candidate: Candidate<'_>) -> Self {
+impl<'a> Plan<'a> {
+    fn new(candidate: Candidate<'a>) -> Self {
         let marker = Marker::of(candidate.new);
         Self { repairs: Vec::new(), sleeps: None, marker, notices: Vec::new() }
     }
 
-    fn repair(&mut self, candidate: Candidate<'_>) {
+    fn repair(&mut self, candidate: Candidate<'a>) {
         for container in handler_repair::superseded_sleeps(candidate) {
-            self.repairs.push(container.index);
+            self.repairs.push(container);
             self.marker.forget(&container.name);
             self.notices.push(Notice {
-                injection: "handler-repair",
+                injections: &["handler-repair"],
                 outcome: "injected",
                 text: format!(
                     "removed the injected preStop sleep of container {}, which has its own hook now",
@@ -106,13 +106,13 @@ impl Plan {
         self.marker.keep_only_what_stands(candidate.new);
     }
 
-    fn add_sleeps(&mut self, candidate: Candidate<'_>, snapshot: &Snapshot, settings: InjectionSettings) {
+    fn add_sleeps(&mut self, candidate: Candidate<'a>, snapshot: &Snapshot, settings: InjectionSettings) {
         let workload = candidate.new;
-        let Some(mut sleeps) = pre_stop::plan(workload, settings) else { return };
+        let Some(sleeps) = pre_stop::plan(workload, settings) else { return };
         if !serves_traffic(workload, snapshot) {
             return;
         }
-        let skip = |text: String| Notice { injection: "prestop", outcome: "skipped", text };
+        let skip = |text: String| Notice { injections: &["prestop"], outcome: "skipped", text };
         if let Some(reason) = pre_stop::reason_to_skip(workload) {
             return self.notices.push(skip(reason));
         }
@@ -126,15 +126,12 @@ impl Plan {
             );
             return self.notices.push(skip(text));
         }
-        self.notices.push(Notice { injection: "prestop", outcome: "injected", text: sleeps.notice(workload) });
+        let injections: &[&str] = if sleeps.raised_grace.is_some() { &["prestop", "grace"] } else { &["prestop"] };
+        self.notices.push(Notice { injections, outcome: "injected", text: sleeps.notice(workload) });
         for container in &sleeps.containers {
-            self.marker.remember(&container.1, sleeps.seconds);
+            self.marker.remember(&container.name, sleeps.seconds);
         }
-        if let Some(grace) = sleeps.raised_grace {
-            self.marker.grace = Some(grace);
-            self.notices.push(Notice { injection: "grace", outcome: "injected", text: String::new() });
-        }
-        sleeps.containers.shrink_to_fit();
+        self.marker.grace = sleeps.raised_grace.or(self.marker.grace);
         self.sleeps = Some(sleeps);
     }
 
@@ -151,14 +148,14 @@ impl Plan {
     fn operations(&self, workload: &Workload) -> Result<Patch, PatchError> {
         let mut patch = PatchBuilder::default();
         self.write_marker(workload, &mut patch)?;
-        for index in &self.repairs {
-            patch.remove(&workload.pointer(&format!("/spec/containers/{index}/lifecycle/preStop/sleep")))?;
+        for container in &self.repairs {
+            patch.remove(&workload.pointer(&format!("{}/lifecycle/preStop/sleep", container.pointer())))?;
         }
         if let Some(sleeps) = &self.sleeps {
             let hook = serde_json::json!({ "sleep": { "seconds": sleeps.seconds } });
-            for (index, _, has_lifecycle) in &sleeps.containers {
-                let lifecycle = workload.pointer(&format!("/spec/containers/{index}/lifecycle"));
-                if *has_lifecycle {
+            for container in &sleeps.containers {
+                let lifecycle = workload.pointer(&format!("{}/lifecycle", container.pointer()));
+                if container.has_lifecycle {
                     patch.add(&format!("{lifecycle}/preStop"), hook.clone())?;
                 } else {
                     patch.add(&lifecycle, serde_json::json!({ "preStop": hook.clone() }))?;
@@ -174,13 +171,13 @@ impl Plan {
     fn write_marker(&self, workload: &Workload, patch: &mut PatchBuilder) -> Result<(), PatchError> {
         let template = &workload.template;
         let annotations = workload.pointer("/metadata/annotations");
-        let path = format!("{annotations}/{}", escape(MARKER));
+        let member = format!("{annotations}/{}", escape(MARKER));
         if self.marker.is_empty() {
-            return if template.marker.is_some() { patch.remove(&path) } else { Ok(()) };
+            return if template.marker.is_some() { patch.remove(&member) } else { Ok(()) };
         }
         let text = Value::from(self.marker.to_string());
         if template.has_annotations {
-            patch.add(&path, text)
+            patch.add(&member, text)
         } else if template.has_metadata {
             patch.add(&annotations, serde_json::json!({ MARKER: text }))
         } else {
@@ -192,7 +189,7 @@ impl Plan {
 impl Injection {
     fn failed(error: &PatchError) -> Self {
         let text = format!("nothing injected, {error}; please report this");
-        Self { patch: None, notices: vec![Notice { injection: "prestop", outcome: "failed", text }] }
+        Self { patch: None, notices: vec![Notice { injections: &["prestop"], outcome: "failed", text }] }
     }
 
     /// Applies the patch to a copy of the object and looks at the result again: it must parse and want no further change. What

@@ -1,5 +1,6 @@
 //! no502: a Kubernetes admission server that stops deploy-time 502s before they happen.
 
+pub mod deploy;
 pub mod facts;
 pub mod inject;
 pub mod link;

@@ -78,9 +78,8 @@ fn pointer(path: &str) -> Result<PointerBuf, PatchError> {
 fn is_allowed(path: &str) -> bool {
     let Some(below) = path.strip_prefix("/spec/template/") else { return false };
     match below.split('/').collect::<Vec<_>>().as_slice() {
-        ["spec", "terminationGracePeriodSeconds"] => true,
-        // Only ever added where the template has none.
-        ["metadata"] | ["metadata", "annotations"] => true,
+        // `metadata` and `annotations` are only ever added where the template has none.
+        ["spec", "terminationGracePeriodSeconds"] | ["metadata"] | ["metadata", "annotations"] => true,
         ["metadata", "annotations", key] => *key == escape(crate::inject::MARKER),
         ["spec", "containers", index, "lifecycle"] | ["spec", "containers", index, "lifecycle", "preStop"] => {
             is_index(index)

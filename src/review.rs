@@ -15,7 +15,7 @@ use self::request::Request;
 pub use self::{depth::DEPTH_MAX, request::ReviewError};
 use crate::{
     facts::{Facts, Workload},
-    inject::{Candidate, Injection, inject},
+    inject::{Candidate, Injection, Notice, inject},
     link::Write,
     policy::Policies,
     snapshot::Snapshot,
@@ -138,10 +138,11 @@ fn mutate<'a>(
     let template_is_unchanged = request.template_is_unchanged();
     let candidate = Candidate { old, new, template_is_unchanged };
     let injection = verified(inject(candidate, snapshot, policies), request, candidate, snapshot, policies);
-    summary.injections = injection.notices.iter().map(|it| (it.injection, it.outcome)).collect();
+    summary.injections = injection.notices.iter().flat_map(outcomes).collect();
     response.warnings = warning::compile(notices(&injection, new), MUTATING_CHARS_MAX);
     if !injection.notices.is_empty() {
-        let told: Vec<String> = injection.notices.iter().map(|it| format!("{}={}", it.injection, it.outcome)).collect();
+        let told = injection.notices.iter().flat_map(outcomes).map(|(name, outcome)| format!("{name}={outcome}"));
+        let told: Vec<String> = told.collect();
         response.audit_annotations = BTreeMap::from([("injections", told.join(","))]);
     }
     if let Some(patch) = injection.patch.filter(|patch| !patch.0.is_empty()) {
@@ -166,9 +167,17 @@ fn verified(
     injection.verified(object, candidate, old_template.as_ref(), snapshot, policies)
 }
 
+fn outcomes(notice: &Notice) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
+    let outcome = notice.outcome;
+    notice.injections.iter().map(move |injection| (*injection, outcome))
+}
+
 fn notices(injection: &Injection, workload: &Workload) -> Vec<(Rank, String)> {
-    let told = injection.notices.iter().filter(|notice| !notice.text.is_empty());
-    told.map(|notice| (Rank::Injection, format!("no502: {}: {}", workload.meta, notice.text))).collect()
+    injection
+        .notices
+        .iter()
+        .map(|notice| (Rank::Injection, format!("no502: {}: {}", workload.meta, notice.text)))
+        .collect()
 }
 
 #[derive(Debug, Serialize)]
@@ -213,7 +222,8 @@ impl<'a> Response<'a> {
 /// The part of a metav1 Status that the API server reads.
 #[derive(Debug, Serialize)]
 struct Status {
-    status: &'static str,
+    #[serde(rename = "status")]
+    outcome: &'static str,
     message: String,
     reason: &'static str,
     code: u16,
@@ -221,6 +231,6 @@ struct Status {
 
 impl Status {
     fn forbidden(message: String) -> Self {
-        Self { status: "Failure", message, reason: "Forbidden", code: 403 }
+        Self { outcome: "Failure", message, reason: "Forbidden", code: 403 }
     }
 }

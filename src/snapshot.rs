@@ -95,7 +95,9 @@ impl Synced {
     #[must_use]
     pub fn all() -> Self {
         let mut synced = Self::default();
-        Resource::ALL.into_iter().for_each(|it| synced.add(it));
+        for resource in Resource::ALL {
+            synced.add(resource);
+        }
         synced
     }
 

@@ -61,7 +61,7 @@ pub fn decide(
     findings.extend(self_findings(write));
     let cap = Cap::of(write, requester, snapshot, policies, now);
     for finding in findings {
-        verdict.add(&finding, cap.as_ref(), policies, write, now);
+        verdict.add(&finding, cap.as_ref(), policies, now);
     }
     verdict
 }
@@ -143,14 +143,7 @@ impl Cap {
 }
 
 impl Verdict {
-    fn add(
-        &mut self,
-        finding: &Finding,
-        cap: Option<&Cap>,
-        policies: &Policies,
-        write: Write<'_>,
-        now: jiff::Timestamp,
-    ) {
+    fn add(&mut self, finding: &Finding, cap: Option<&Cap>, policies: &Policies, now: jiff::Timestamp) {
         let wanted = policies.action(finding.rule, finding.kind);
         let exemption = policies.exemption(finding.rule, &finding.object, now);
         let is_blamed = finding.cause == Cause::ThisWrite && !finding.is_softened;
@@ -177,7 +170,6 @@ impl Verdict {
             }
             Action::Info | Action::Off => {}
         }
-        let _ = write;
     }
 
     /// True for a write that goes through.
@@ -211,7 +203,9 @@ fn readable(pointer: &str) -> String {
             text.push_str(&token);
             text.push(']');
         } else if token.contains(['.', '/', '"']) {
-            text.push_str(&format!("[\"{token}\"]"));
+            text.push_str("[\"");
+            text.push_str(&token);
+            text.push_str("\"]");
         } else {
             if !text.is_empty() {
                 text.push('.');

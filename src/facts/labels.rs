@@ -16,6 +16,7 @@ impl Labels {
     }
 
     /// The pairs, by key.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &(SmolStr, SmolStr)> {
         self.0.iter()
     }

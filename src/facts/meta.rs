@@ -90,7 +90,7 @@ fn api_group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
-/// The releases an object belongs to: Helm release, Argo CD application, Flux Kustomization or HelmRelease, `ApplySet`
+/// The releases an object belongs to: Helm release, Argo CD application, Flux `Kustomization` or `HelmRelease`, ApplySet
 /// (reference: rules 4.4). Two objects with one owner in common are applied by the same hand.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct ReleaseOwners(Vec<SmolStr>);

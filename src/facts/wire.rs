@@ -182,7 +182,8 @@ pub(crate) struct ContainerPort<'a> {
     #[serde(borrow)]
     pub(crate) name: Scalar<'a>,
     #[serde(borrow)]
-    pub(crate) container_port: Scalar<'a>,
+    #[serde(rename = "containerPort")]
+    pub(crate) number: Scalar<'a>,
     #[serde(borrow)]
     pub(crate) protocol: Scalar<'a>,
 }

@@ -255,7 +255,7 @@ impl Container {
         if kind != ContainerKind::Init {
             ports.extend(container.ports.0.iter().map(|it| ContainerPort {
                 name: SmolStr::new(it.name.text()),
-                number: it.container_port.int().unwrap_or_default(),
+                number: it.number.int().unwrap_or_default(),
                 protocol: Protocol::read(&it.protocol),
             }));
         }

@@ -4,10 +4,8 @@
 //! they have. It goes into every regular container without a hook: containers stop in parallel, and a neighbour that stops first
 //! makes the web container fail. It never goes into init containers or native sidecars (reference: mutations 1.1, 3).
 
-use smol_str::SmolStr;
-
 use crate::{
-    facts::{ContainerKind, PodTemplate, Protocol, Workload},
+    facts::{Container, ContainerKind, PodTemplate, Protocol, Workload},
     policy::InjectionSettings,
 };
 
@@ -19,21 +17,20 @@ const KILL_FAST_GRACE_SECONDS: i64 = 1;
 
 /// The sleeps that one template gets.
 #[derive(Debug)]
-pub(super) struct Sleeps {
+pub(super) struct Sleeps<'a> {
     /// Length of each.
     pub(super) seconds: i64,
-    /// Index, name, and whether the container has a `lifecycle` already.
-    pub(super) containers: Vec<(usize, SmolStr, bool)>,
+    /// The containers that get one.
+    pub(super) containers: Vec<&'a Container>,
     /// The grace period, if the one that is there is too short.
     pub(super) raised_grace: Option<i64>,
 }
 
 /// The sleeps that fit; `None` if every container has a hook of its own or sleeping is switched off.
-pub(super) fn plan(workload: &Workload, settings: InjectionSettings) -> Option<Sleeps> {
+pub(super) fn plan(workload: &Workload, settings: InjectionSettings) -> Option<Sleeps<'_>> {
     let template = &workload.template;
-    let without_hook =
-        template.containers.iter().filter(|it| it.kind == ContainerKind::Regular && it.pre_stop.is_none());
-    let containers: Vec<_> = without_hook.map(|it| (it.index, it.name.clone(), it.has_lifecycle)).collect();
+    let is_candidate = |it: &&Container| it.kind == ContainerKind::Regular && it.pre_stop.is_none();
+    let containers: Vec<_> = template.containers.iter().filter(is_candidate).collect();
     if containers.is_empty() || settings.sleep_seconds <= 0 {
         return None;
     }
@@ -62,14 +59,14 @@ pub(super) fn reason_to_skip(workload: &Workload) -> Option<String> {
     Some(format!("terminationGracePeriodSeconds {grace} asks to be killed fast; no preStop sleep injected"))
 }
 
-impl Sleeps {
+impl Sleeps<'_> {
     pub(super) fn is_capped_to_nothing(&self) -> bool {
         self.seconds == 0
     }
 
     pub(super) fn notice(&self, workload: &Workload) -> String {
         let target = match self.containers.as_slice() {
-            [(_, name, _)] => format!("container {name}"),
+            [only] => format!("container {}", only.name),
             many => format!("{} containers", many.len()),
         };
         let current = workload.template.grace_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);

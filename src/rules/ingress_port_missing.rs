@@ -1,3 +1,5 @@
+//! An Ingress path to a port that its Service does not have.
+
 use crate::{
     declare_rule,
     facts::{Backend, Ingress, PortRef, Service},

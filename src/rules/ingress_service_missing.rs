@@ -1,3 +1,5 @@
+//! An Ingress path to a Service that is not there.
+
 use crate::{
     declare_rule,
     facts::{Backend, Ingress},

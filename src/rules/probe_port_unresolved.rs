@@ -1,3 +1,5 @@
+//! A probe of a port that its container does not have.
+
 use crate::{
     declare_rule,
     facts::{Container, ContainerKind, PodTemplate, PortRef, Probe, ProbeRole, Protocol, Workload},

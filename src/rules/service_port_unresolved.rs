@@ -1,3 +1,5 @@
+//! A Service port that leads to no container port.
+
 use crate::{
     declare_rule,
     facts::{Facts, PortRef, Protocol, Service, ServicePort, Workload},

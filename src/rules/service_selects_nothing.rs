@@ -1,3 +1,5 @@
+//! A Service without pods.
+
 use crate::{
     declare_rule,
     facts::{Facts, Service},

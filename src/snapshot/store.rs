@@ -1,6 +1,9 @@
 //! Where objects arrive: the mutable side of the snapshot. Only what changed since the last snapshot is indexed again.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use smol_str::SmolStr;
@@ -104,6 +107,7 @@ struct NamespaceStore {
     changed: Changed,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "four parts of a shard, each indexed on its own")]
 #[derive(Debug, Clone, Copy, Default)]
 struct Changed {
     namespace: bool,
@@ -115,14 +119,14 @@ struct Changed {
 /// Takes objects, gives snapshots.
 #[derive(Debug, Default)]
 pub struct Store {
-    namespaces: FxHashMap<SmolStr, NamespaceStore>,
+    namespaces: BTreeMap<SmolStr, NamespaceStore>,
     nodes: FxHashMap<SmolStr, Option<u32>>,
     /// Label sets and port lists, each kept once (reference: performance 5.2).
     label_sets: FxHashSet<Arc<Labels>>,
     port_lists: FxHashSet<Arc<[ContainerPort]>>,
     /// Names seen since a list began, by kind.
     listing: FxHashMap<Resource, FxHashSet<(SmolStr, SmolStr)>>,
-    changed: FxHashSet<SmolStr>,
+    changed: BTreeSet<SmolStr>,
     published: Snapshot,
 }
 
@@ -296,7 +300,7 @@ impl Store {
             };
             match resource {
                 Resource::Namespaces if shard.namespace.is_some() => {
-                    names.push((SmolStr::default(), namespace.clone()))
+                    names.push((SmolStr::default(), namespace.clone()));
                 }
                 Resource::Namespaces | Resource::Nodes => {}
                 Resource::Services => shard.services.keys().for_each(add),
@@ -327,7 +331,7 @@ impl Store {
         self.published.clone()
     }
 
-    fn shard(&mut self, namespace: &SmolStr) -> (&mut NamespaceStore, &mut FxHashSet<SmolStr>) {
+    fn shard(&mut self, namespace: &SmolStr) -> (&mut NamespaceStore, &mut BTreeSet<SmolStr>) {
         (self.namespaces.entry(namespace.clone()).or_default(), &mut self.changed)
     }
 }

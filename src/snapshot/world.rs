@@ -1,6 +1,6 @@
 //! A snapshot as it is before or after one write: the same queries, with the written object laid over it.
 
-use super::{PodSet, Resource, Snapshot, WorkloadId};
+use super::{PodSet, Resource, Snapshot, WorkloadId, pods::PodIndex};
 use crate::facts::{Facts, Ingress, Labels, Meta, Service, is_runtime_key};
 
 /// The cluster with one object replaced, added or taken away.
@@ -107,7 +107,7 @@ impl<'a> World<'a> {
 
     /// Every pod and template of a namespace, for "did you mean".
     pub fn pod_sets<'b>(&'b self, namespace: &'b str) -> impl Iterator<Item = &'b PodSet> {
-        let known = self.snapshot.pods(namespace).into_iter().flat_map(|it| it.iter());
+        let known = self.snapshot.pods(namespace).into_iter().flat_map(PodIndex::iter);
         let own = self.overlay(namespace).into_iter().flat_map(|it| &it.sets);
         known.filter(|set| !self.is_hidden(namespace, set)).chain(own)
     }

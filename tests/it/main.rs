@@ -1,0 +1,6 @@
+//! Tests of the whole, in one binary.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "the functions around a test may fail like the test itself")]
+
+mod deploy;
+mod tidy;
