@@ -1,1 +1,3 @@
 //! no502: a Kubernetes admission server that stops deploy-time 502s before they happen.
+
+pub mod manifest;

@@ -1,0 +1,1 @@
+//! The reading of manifests: dialect, positions, recovery, bounds.
