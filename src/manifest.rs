@@ -115,6 +115,7 @@ pub fn read(paths: &[PathBuf], stdin: impl Read) -> Loaded {
 }
 
 /// Reads the documents of one text; `file` is the name that locations show.
+#[must_use]
 pub fn parse(text: &str, file: &Arc<Path>) -> Parsed {
     parse_owned(text.to_owned(), file)
 }

@@ -40,16 +40,19 @@ impl Source {
     }
 
     /// The file as it was named; `-` is standard input.
+    #[must_use]
     pub fn file(&self) -> &Arc<Path> {
         &self.file
     }
 
     /// The whole text.
+    #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
     /// A line without its line break, counted from 1; empty if there is no such line. For snippets.
+    #[must_use]
     pub fn line(&self, number: u32) -> &str {
         let starts = self.line_starts();
         let Some(&start) = (number as usize).checked_sub(1).and_then(|index| starts.get(index)) else { return "" };
@@ -58,6 +61,7 @@ impl Source {
     }
 
     /// Where a byte offset is. An offset behind the end is the end.
+    #[must_use]
     pub fn locate(&self, offset: u32) -> Location {
         let starts = self.line_starts();
         let line = starts.partition_point(|&start| start <= offset).max(1);
