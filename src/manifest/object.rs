@@ -131,7 +131,7 @@ struct Header<'a> {
     items: Option<u32>,
 }
 
-impl<'a, 't> Collector<'a, 't> {
+impl<'a> Collector<'a, '_> {
     fn document(&mut self) -> Result<(), Fault> {
         let Some(root) = self.tree.get(0) else { return Ok(()) };
         match root.kind {

@@ -71,7 +71,7 @@ impl<'t> Builder<'t> {
             Event::DocumentEnd => self.done.push(std::mem::take(&mut self.tree)),
             Event::Scalar(value, style, anchor, tag) => {
                 let bare = style == ScalarStyle::Plain && tag.is_none() && anchor == 0;
-                if bare && value.is_empty() && self.keep_colon() {
+                if bare && span.is_empty() && self.keep_colon() {
                     return Ok(());
                 }
                 let at = self.offset(span);
@@ -101,8 +101,8 @@ impl<'t> Builder<'t> {
         let Some(with_colon) = self.text.get(key.start..=key.end).filter(|_| is_value) else { return false };
         let scalar = Kind::Scalar(scalar::plain(Cow::Borrowed(with_colon)));
         let at = self.base + count(key.start);
-        let in_braces = self.tree.get(open.index).is_some_and(|map| self.is_brace(map.at));
-        if in_braces {
+        let is_pair = self.tree.get(open.index).is_some_and(|map| map.at == at);
+        if !is_pair {
             self.tree.replace_last(at, scalar);
             return false;
         }
@@ -111,10 +111,6 @@ impl<'t> Builder<'t> {
         self.tree.truncate(open.index);
         self.tree.push(at, scalar);
         true
-    }
-
-    fn is_brace(&self, at: u32) -> bool {
-        self.text.as_bytes().get((at - self.base) as usize) == Some(&b'{')
     }
 
     fn offset(&self, span: &Span) -> u32 {
