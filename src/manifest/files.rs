@@ -3,47 +3,105 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::source::{Source, count};
 use super::{Level, Loaded, MAX_FILE_BYTES, MAX_FOLDER_LEVELS, Parsed, Problem, Unreadable, parse_owned};
 
+/// From this many files on, the work is shared between threads: below, starting one costs more than it saves.
+const FILES_WORTH_A_THREAD: usize = 32;
+
 pub(super) fn read(paths: &[PathBuf], stdin: impl Read) -> Loaded {
+    let steps = plan(paths, stdin);
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(steps.len() / FILES_WORTH_A_THREAD);
+    if threads < 2 {
+        return carry_out(steps);
+    }
+    let share = steps.len().div_ceil(threads);
+    let mut shares = Vec::with_capacity(threads);
+    let mut steps = steps.into_iter();
+    for _ in 0..threads {
+        shares.push(steps.by_ref().take(share).collect::<Vec<_>>());
+    }
     let mut loaded = Loaded::default();
+    std::thread::scope(|scope| {
+        let running: Vec<_> = shares.into_iter().map(|steps| scope.spawn(|| carry_out(steps))).collect();
+        for thread in running {
+            match thread.join() {
+                Ok(part) => loaded.append(part),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+    });
+    loaded
+}
+
+/// One thing to do for a path, in the order of the paths.
+enum Step {
+    Open(PathBuf),
+    Fail(Unreadable),
+    /// Read already.
+    Text(Vec<u8>, PathBuf),
+}
+
+fn plan(paths: &[PathBuf], stdin: impl Read) -> Vec<Step> {
+    let mut steps = Vec::new();
     let mut stdin = Some(stdin);
     for path in paths {
-        if path.as_os_str() == "-" {
-            // Standard input can be read once; named twice, the second time is empty.
-            if let Some(stdin) = stdin.take() {
-                take(&mut loaded, path, stdin);
-            }
-            continue;
+        if path.as_os_str() != "-" {
+            let mut walk = Walk::default();
+            walk.enter(path);
+            steps.append(&mut walk.steps);
+        } else if let Some(stdin) = stdin.take() {
+            // Standard input can be read once; named twice, the second time is nothing.
+            steps.push(match read_bounded(stdin) {
+                Ok(bytes) => Step::Text(bytes, path.clone()),
+                Err(error) => Step::Fail(Unreadable { path: path.clone(), error }),
+            });
         }
-        let mut walk = Walk::default();
-        walk.enter(path);
-        loaded.unreadable.append(&mut walk.unreadable);
-        for file in walk.files {
-            match File::open(&file) {
-                Ok(open) => take(&mut loaded, &file, open),
-                Err(error) => loaded.unreadable.push(Unreadable { path: file, error }),
-            }
+    }
+    steps
+}
+
+fn carry_out(steps: Vec<Step>) -> Loaded {
+    let mut loaded = Loaded::default();
+    for step in steps {
+        match step {
+            Step::Fail(unreadable) => loaded.unreadable.push(unreadable),
+            Step::Text(bytes, path) => loaded.take(parse_bytes(bytes, &path)),
+            Step::Open(path) => match File::open(&path).and_then(read_bounded) {
+                Ok(bytes) => loaded.take(parse_bytes(bytes, &path)),
+                Err(error) => loaded.unreadable.push(Unreadable { path, error }),
+            },
         }
     }
     loaded
 }
 
-fn take(loaded: &mut Loaded, path: &Path, file: impl Read) {
+/// One byte more than the bound is enough to see that a file is too large.
+fn read_bounded(file: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    if let Err(error) = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes) {
-        loaded.unreadable.push(Unreadable { path: path.to_owned(), error });
-        return;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+impl Loaded {
+    fn take(&mut self, parsed: Parsed) {
+        self.files += 1;
+        self.documents.extend(parsed.documents);
+        self.problems.extend(parsed.problems);
+        self.skipped += parsed.skipped;
     }
-    let parsed = parse_bytes(bytes, path);
-    loaded.files += 1;
-    loaded.documents.extend(parsed.documents);
-    loaded.problems.extend(parsed.problems);
-    loaded.skipped += parsed.skipped;
+
+    fn append(&mut self, mut later: Self) {
+        self.documents.append(&mut later.documents);
+        self.problems.append(&mut later.problems);
+        self.unreadable.append(&mut later.unreadable);
+        self.files += later.files;
+        self.skipped += later.skipped;
+    }
 }
 
 fn parse_bytes(bytes: Vec<u8>, path: &Path) -> Parsed {
@@ -73,8 +131,7 @@ fn refused(source: &Source, at: u32, message: &str) -> Parsed {
 /// The files below one path, in sorted order.
 #[derive(Default)]
 struct Walk {
-    files: Vec<PathBuf>,
-    unreadable: Vec<Unreadable>,
+    steps: Vec<Step>,
     /// The folders that were entered, with all links followed: a link back leads nowhere new.
     entered: BTreeSet<PathBuf>,
 }
@@ -83,13 +140,13 @@ impl Walk {
     fn enter(&mut self, path: &Path) {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => self.folder(path, 0),
-            Ok(_) => self.files.push(path.to_owned()),
+            Ok(_) => self.steps.push(Step::Open(path.to_owned())),
             Err(error) => self.fail(path, error),
         }
     }
 
     fn fail(&mut self, path: &Path, error: io::Error) {
-        self.unreadable.push(Unreadable { path: path.to_owned(), error });
+        self.steps.push(Step::Fail(Unreadable { path: path.to_owned(), error }));
     }
 
     fn folder(&mut self, path: &Path, depth: usize) {
@@ -127,7 +184,7 @@ impl Walk {
                 self.folder(path, depth + 1);
             }
         } else if metadata.is_file() && is_manifest(path) {
-            self.files.push(path.to_owned());
+            self.steps.push(Step::Open(path.to_owned()));
         }
     }
 }

@@ -267,7 +267,7 @@ fn json_values_may_follow_one_another() {
     assert_eq!(parsed.problems, []);
     assert_eq!(kinds(&parsed), ["A", "B", "C"]);
     assert_eq!(place(&parsed.documents[0], "/kind"), (1, 22));
-    assert_eq!(place(&parsed.documents[2], "/kind"), (2, 54));
+    assert_eq!(place(&parsed.documents[2], "/kind"), (2, 55));
 }
 
 #[test]
