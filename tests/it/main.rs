@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the functions around a test may fail like the test itself")]
 
 mod deploy;
+mod manifest;
 mod tidy;
