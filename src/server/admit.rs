@@ -1,0 +1,341 @@
+//! One request of the API server: bounds, body, deadline, the review, the answer.
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use http_body_util::BodyExt;
+use hyper::{
+    HeaderMap, Method, Request, Response,
+    body::{Body, Bytes, Incoming},
+};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{self, Instant},
+};
+
+use super::{
+    Server,
+    answer::{Refusal, json},
+    deadline,
+    limits::{BODY_BYTES_MAX, DISCARDED_BODY_BYTES_MAX, SMALL_BODY_BYTES_MAX},
+    listener::Handler,
+    review_port::Reviewer,
+};
+use crate::{
+    metrics::{Metrics, Overload, half_label, outcome},
+    review::{Half, Reply, Summary},
+};
+
+/// Large bodies are accounted in these units, so that a semaphore can count them.
+const SHARE_BYTES: usize = 1024;
+
+/// Answers on the webhook port.
+#[derive(Debug)]
+pub(super) struct Admit {
+    reviewer: Arc<dyn Reviewer>,
+    metrics: Arc<Metrics>,
+    reviews: Semaphore,
+    large_bodies: Semaphore,
+    room: Duration,
+    body: Duration,
+}
+
+impl Handler for Admit {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Bytes> {
+        match self.admit(request).await {
+            Ok(reply) => json(reply.body),
+            Err(refusal) => self.refuse(&refusal),
+        }
+    }
+}
+
+impl Admit {
+    pub(super) fn new(server: &Server) -> Self {
+        let limits = &server.limits;
+        Self {
+            reviewer: Arc::clone(&server.reviewer),
+            metrics: Arc::clone(&server.metrics),
+            reviews: Semaphore::new(limits.reviews_max),
+            large_bodies: Semaphore::new(limits.large_body_bytes_max / SHARE_BYTES),
+            room: limits.room,
+            body: limits.body,
+        }
+    }
+
+    async fn admit(&self, request: Request<Incoming>) -> Result<Reply, Refusal> {
+        let (head, body) = request.into_parts();
+        let mut unread = Unread::new(body, self.body);
+        let half = half(head.uri.path()).ok_or(Refusal::Path)?;
+        if head.method != Method::POST {
+            return Err(Refusal::Method);
+        }
+        let announced = unread.announced();
+        if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
+            return Err(Refusal::TooLarge);
+        }
+        let arrived = Instant::now();
+        let deadline = deadline::from_query(head.uri.query()).map(|granted| arrived + granted);
+        let waits_until = earliest(arrived + self.room, deadline);
+        let _slot = self.room(&self.reviews, 1, Overload::Reviews, waits_until).await?;
+        let _in_flight = InFlight::new(&self.metrics);
+        let shares = announced.map_or(0, shares);
+        let _share = self.room(&self.large_bodies, shares, Overload::Bytes, waits_until).await?;
+        let whole = self.whole(&mut unread, earliest(arrived + self.body, deadline)).await;
+        let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        match whole {
+            _ if late => Err(Refusal::Deadline),
+            Err(refusal) => Err(refusal),
+            Ok(body) => self.review(half, &body, &head.headers),
+        }
+    }
+
+    /// Waits a little for room: a burst is over in milliseconds, and a 429 costs its caller a second.
+    async fn room<'a>(
+        &self,
+        semaphore: &'a Semaphore,
+        places: u32,
+        kind: Overload,
+        until: Instant,
+    ) -> Result<SemaphorePermit<'a>, Refusal> {
+        match time::timeout_at(until, semaphore.acquire_many(places)).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Refusal::Overloaded(kind)),
+        }
+    }
+
+    /// The whole body. A body that announces no length takes its share of the room as it grows.
+    async fn whole(&self, unread: &mut Unread, until: Instant) -> Result<Bytes, Refusal> {
+        let announced = unread.announced();
+        let mut shares_taken = Vec::new();
+        let mut reading = Whole::default();
+        loop {
+            let data = match time::timeout_at(until, unread.next()).await {
+                Err(_) => {
+                    unread.forget();
+                    return Err(Refusal::SlowBody);
+                }
+                Ok(None) => return Ok(reading.finish()),
+                Ok(Some(data)) => data.map_err(|_| Refusal::BrokenBody)?,
+            };
+            let size = reading.size() + data.len();
+            if size > BODY_BYTES_MAX {
+                return Err(Refusal::TooLarge);
+            }
+            if announced.is_none() {
+                let more = shares(size) - shares(reading.size());
+                let share = self.large_bodies.try_acquire_many(more);
+                shares_taken.push(share.map_err(|_| Refusal::Overloaded(Overload::Bytes))?);
+            }
+            reading.push(data, announced.unwrap_or(size));
+        }
+    }
+
+    fn review(&self, half: Half, body: &[u8], headers: &HeaderMap) -> Result<Reply, Refusal> {
+        let started = Instant::now();
+        // The reviewer only reads shared, immutable data, so nothing can be left half changed by a panic.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.reviewer.review(half, body)));
+        let took = started.elapsed();
+        match outcome {
+            Ok(Ok(reply)) => {
+                self.metrics.reviewed(half, &reply.summary, took);
+                log(half, &reply.summary, took, trace_id(headers));
+                Ok(reply)
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(payload) => {
+                let message = payload.downcast_ref::<&str>().copied();
+                let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+                tracing::error!(half = half_label(half), bytes = body.len(), panic = message, "a review panicked");
+                self.metrics.panicked();
+                Err(Refusal::Panicked)
+            }
+        }
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Response<Bytes> {
+        match refusal {
+            Refusal::Overloaded(kind) => self.metrics.overloaded(*kind),
+            _ => self.metrics.refused(refusal.label()),
+        }
+        tracing::debug!(status = refusal.status().as_u16(), reason = refusal.label(), "refused: {refusal}");
+        refusal.answer()
+    }
+}
+
+fn half(path: &str) -> Option<Half> {
+    match path {
+        "/validate" => Some(Half::Validate),
+        "/mutate" => Some(Half::Mutate),
+        _ => None,
+    }
+}
+
+fn earliest(limit: Instant, deadline: Option<Instant>) -> Instant {
+    deadline.map_or(limit, |deadline| deadline.min(limit))
+}
+
+/// The places that a body takes in [`Admit::large_bodies`]; none if it is small.
+fn shares(bytes: usize) -> u32 {
+    if bytes <= SMALL_BODY_BYTES_MAX {
+        return 0;
+    }
+    u32::try_from(bytes.div_ceil(SHARE_BYTES)).unwrap_or(u32::MAX)
+}
+
+/// A body that is being read. What is left of it when the request is refused is read and thrown away, within bounds:
+/// closing a socket with unread bytes resets it, and the client would not get to see why.
+struct Unread {
+    body: Option<Incoming>,
+    discard: Duration,
+}
+
+impl Unread {
+    fn new(body: Incoming, discard: Duration) -> Self {
+        Self { body: Some(body), discard }
+    }
+
+    /// The length that the client announced for what is still to come.
+    fn announced(&self) -> Option<usize> {
+        let exact = self.body.as_ref()?.size_hint().exact()?;
+        Some(usize::try_from(exact).unwrap_or(usize::MAX))
+    }
+
+    /// Gives up on what is still to come: the connection is closed without waiting for it.
+    fn forget(&mut self) {
+        self.body = None;
+    }
+
+    /// The next piece of data; `None` at the end.
+    async fn next(&mut self) -> Option<hyper::Result<Bytes>> {
+        loop {
+            let frame = match self.body.as_mut()?.frame().await {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
+                    self.body = None;
+                    return Some(Err(error));
+                }
+                None => {
+                    self.body = None;
+                    return None;
+                }
+            };
+            if let Ok(data) = frame.into_data() {
+                return Some(Ok(data));
+            }
+        }
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let Some(mut body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
+        let discard = self.discard;
+        tokio::spawn(time::timeout(discard, async move {
+            let mut discarded_bytes = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                discarded_bytes += frame.data_ref().map_or(0, Bytes::len);
+                if discarded_bytes > DISCARDED_BODY_BYTES_MAX {
+                    return;
+                }
+            }
+        }));
+    }
+}
+
+/// Collects a body; one that comes in a single piece is not copied.
+#[derive(Default)]
+struct Whole {
+    first: Bytes,
+    rest: Vec<u8>,
+}
+
+impl Whole {
+    fn size(&self) -> usize {
+        self.first.len() + self.rest.len()
+    }
+
+    fn push(&mut self, data: Bytes, expected_bytes: usize) {
+        if self.size() == 0 {
+            self.first = data;
+            return;
+        }
+        if self.rest.is_empty() {
+            self.rest.reserve(expected_bytes.max(self.first.len() + data.len()));
+            self.rest.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.rest.extend_from_slice(&data);
+    }
+
+    fn finish(self) -> Bytes {
+        if self.rest.is_empty() { self.first } else { self.rest.into() }
+    }
+}
+
+/// Counted among the reviews in flight.
+struct InFlight<'a> {
+    metrics: &'a Metrics,
+}
+
+impl<'a> InFlight<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.in_flight().inc();
+        Self { metrics }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.metrics.in_flight().dec();
+    }
+}
+
+/// The trace that the API server is in: the second field of `traceparent`, 32 hexadecimal digits.
+fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let id = headers.get("traceparent")?.to_str().ok()?.split('-').nth(1)?;
+    (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
+}
+
+/// Rule or injection names with what came of them: `single-replica=warn,prestop-missing=info`.
+struct Pairs<'a>(&'a [(&'static str, &'static str)]);
+
+impl fmt::Display for Pairs<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (name, outcome)) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(formatter, "{comma}{name}={outcome}")?;
+        }
+        Ok(())
+    }
+}
+
+/// One event a review: what changed somebody's write at info, the rest at debug.
+fn log(half: Half, summary: &Summary, took: Duration, trace_id: Option<&str>) {
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::$level!(
+                uid = summary.uid,
+                half = half_label(half),
+                kind = summary.kind,
+                namespace = summary.namespace,
+                name = summary.name,
+                operation = summary.operation,
+                dry_run = summary.dry_run,
+                allowed = summary.allowed,
+                rules = %Pairs(&summary.findings),
+                injections = %Pairs(&summary.injections),
+                micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                trace_id,
+                "{}",
+                outcome(summary)
+            )
+        };
+    }
+    match outcome(summary) {
+        "denied" | "patched" => event!(info),
+        _ => event!(debug),
+    }
+}
