@@ -4,6 +4,7 @@
 //! merge keys work, the last of two equal keys wins. A document that cannot be read never hides the others: a text is split at
 //! its document markers first, and each part is parsed on its own.
 
+mod document;
 mod files;
 mod json;
 mod object;
@@ -11,6 +12,7 @@ mod scalar;
 mod source;
 mod split;
 mod tree;
+mod write;
 mod yaml;
 
 use std::fmt;
@@ -18,7 +20,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use object::Document;
+pub use document::Document;
 pub use source::{Location, Source};
 
 /// The largest text that is read, in bytes (64 MiB). Also keeps every offset within 32 bits.

@@ -86,10 +86,6 @@ impl<'t> Tree<'t> {
         self.nodes.get(index as usize)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
-    }
-
     /// The node an index stands for: the target of an alias, or the node itself. Aliases never point to aliases.
     pub(super) fn resolve(&self, index: u32) -> Option<(u32, &Node<'t>)> {
         let node = self.get(index)?;

@@ -97,7 +97,7 @@ impl<'t> Builder<'t> {
     fn keep_colon(&mut self) -> bool {
         let (Some(open), Some(key)) = (self.open.last(), self.bare.take()) else { return false };
         let is_value = open.map && open.children % 2 == 1;
-        let [b':', b',' | b']' | b'}', ..] = &self.text.as_bytes()[key.end..] else { return false };
+        let Some([b':', b',' | b']' | b'}', ..]) = self.text.as_bytes().get(key.end..) else { return false };
         let Some(with_colon) = self.text.get(key.start..=key.end).filter(|_| is_value) else { return false };
         let scalar = Kind::Scalar(scalar::plain(Cow::Borrowed(with_colon)));
         let at = self.base + count(key.start);
@@ -135,6 +135,7 @@ impl<'t> Builder<'t> {
         }
         let map = matches!(kind, Kind::Map);
         let index = self.add(at, kind, anchor);
+        self.bare = None;
         self.open.push(Open { index, map, children: 0, undone: false });
         Ok(())
     }

@@ -179,6 +179,13 @@ fn places_are_those_of_keys_and_items() {
 }
 
 #[test]
+fn pointers_are_unescaped_in_the_right_order() {
+    let parsed = parse("apiVersion: v1\nkind: A\n~1: a\n/: b\n");
+    assert_eq!(place(&parsed.documents[0], "/~01"), (3, 1));
+    assert_eq!(place(&parsed.documents[0], "/~1"), (4, 1));
+}
+
+#[test]
 fn a_place_below_an_alias_is_the_text_of_the_anchor() {
     let parsed = parse("apiVersion: v1\nkind: A\na: &x\n  b: 1\nc: *x\nd:\n  <<: *x\n");
     assert_eq!(place(&parsed.documents[0], "/c"), (5, 1));
@@ -291,6 +298,7 @@ fn broken_json_is_named_as_json() {
         ("{\"a\": [1}", "3:9: error: expected `,` or `]` in JSON, found `}`"),
         ("{\"a\" 1}", "3:6: error: expected `:` in JSON, found `1`"),
         ("{\"a\": \"", "3:8: error: expected the end of a string in JSON, found the end of the text"),
+        ("{\"a\": \"\u{1}\"}", "3:8: error: expected an escape instead of a control character in JSON, found `\\u{1}`"),
         ("{\"a\": 1.}}", "3:9: error: expected a digit in JSON, found `}`"),
     ] {
         let parsed = parse_as("a.json", &format!("{{\"apiVersion\": \"v1\", \"kind\": \"A\"}}\n---\n{text}"));
@@ -352,6 +360,29 @@ fn aliases_cannot_grow_without_bound() {
     assert!(problem(&chain("[x]", &deep, 5000)).contains("nested more than"), "deep through aliases");
     let deep = |at: usize| format!("{{<<: *a{at}}}");
     assert!(problem(&chain("{}", &deep, 5000)).contains("nested more than"), "deep through merges");
+}
+
+#[test]
+fn lists_cannot_grow_through_aliases() {
+    // Each list holds the one before it nine times; the innermost holds nothing, or one object.
+    for innermost in ["[]", "[{apiVersion: v1, kind: A}]"] {
+        let mut text = format!("a0: &a0 {{apiVersion: v1, kind: List, items: {innermost}}}\n");
+        for at in 1..=9 {
+            let items = vec![format!("*a{}", at - 1); 9].join(",");
+            let _ = writeln!(text, "a{at}: &a{at} {{apiVersion: v1, kind: List, items: [{items}]}}");
+        }
+        let parsed = parse(&format!("{text}apiVersion: v1\nkind: List\nitems: [*a9]\n"));
+        assert_eq!(parsed.problems.len(), 1);
+        assert!(parsed.problems[0].message.starts_with("aliases repeat more than"), "{}", parsed.problems[0]);
+    }
+    let large = format!("a: &a {{apiVersion: v1, kind: A, b: {}}}\n", "x".repeat(1 << 20));
+    let parsed = parse(&format!("{large}apiVersion: v1\nkind: List\nitems: [{}]\n", ["*a"; 40].join(",")));
+    assert!(parsed.problems[0].message.starts_with("aliases repeat more than"));
+    let parsed = parse(
+        "a: &a [{apiVersion: v1, kind: A}, 1]\nb: &b {apiVersion: v1, kind: B}\napiVersion: v1\nkind: List\nitems: *a\n---\nb: &b {apiVersion: v1, kind: B}\napiVersion: v1\nkind: List\nitems: [*b, *b]\n",
+    );
+    assert_eq!(kinds(&parsed), ["A", "B", "B"]);
+    assert_eq!(parsed.problems.len(), 1);
 }
 
 fn read(paths: &[PathBuf]) -> Loaded {
