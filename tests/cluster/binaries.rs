@@ -197,6 +197,8 @@ impl Recipe {
             .current_dir(&self.folder)
             .env("CGO_ENABLED", "0")
             .env("GOWORK", "off")
+            // A killed `go build` leaves its temporary files behind; here they go with the run's folder.
+            .env("GOTMPDIR", run.path())
             .env_remove("GOFLAGS")
             .env_remove("GOOS")
             .env_remove("GOARCH");

@@ -8,7 +8,7 @@ mod etcd;
 pub(crate) mod interrupt;
 mod kubectl;
 mod pki;
-mod process;
+pub(crate) mod process;
 mod progress;
 mod run_folder;
 mod version;

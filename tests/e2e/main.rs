@@ -1,5 +1,5 @@
 //! End-to-end tests against a real API server. All are ignored by default, since the first run builds Kubernetes:
-//! `cargo test --test e2e -- --include-ignored [NAME]`. Names, filters and flags are those of the standard harness.
+//! `cargo test --test e2e -- --include-ignored [NAME]`. Flags are those of the standard harness; there is one name filter.
 
 mod smoke;
 mod trial;
