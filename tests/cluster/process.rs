@@ -65,7 +65,7 @@ impl Process {
         let ((child, group), undo) = interrupt::undoable(|| {
             let child = spawn_from_lasting_thread(command).map_err(Error::io("start", name))?;
             let group = Pid::from_child(&child);
-            Ok::<_, Error>(((child, group), Box::new(move || kill_and_await(group)) as _))
+            Ok::<_, Error>(((child, group), Box::new(move || kill_and_reap(group)) as _))
         })?;
         Ok(Self { name, child: Mutex::new(child), group, log: log.to_owned(), undo: Mutex::new(Some(undo)) })
     }
@@ -105,7 +105,8 @@ impl Process {
             return;
         }
         self.forget_undo();
-        kill_and_await(self.group);
+        // Neither can fail in a way we could mend: the child was ours and not reaped.
+        let _ = kill_process_group(self.group, Signal::KILL);
         let _ = self.lock().wait();
     }
 
@@ -124,10 +125,10 @@ impl Drop for Process {
     }
 }
 
-/// Kills a group and waits until its leader is dead; whoever holds the child still has to reap it.
-fn kill_and_await(group: Pid) {
+/// Kills a group and reaps its leader. Only for the end of our process: who holds the child cannot wait for it any more.
+fn kill_and_reap(group: Pid) {
     let _ = kill_process_group(group, Signal::KILL);
-    let _ = waitid(WaitId::Pid(group), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+    let _ = waitid(WaitId::Pid(group), WaitIdOptions::EXITED);
 }
 
 /// The last lines of a text file, or why it cannot be read.
