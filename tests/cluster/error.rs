@@ -1,0 +1,63 @@
+//! What can go wrong between "I want a cluster" and having one, each with what to do about it.
+
+use std::{io, path::PathBuf, process::ExitStatus};
+
+use super::wait::Deadline;
+
+/// A failure of the test control plane.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// There is no Go toolchain, and a program is in neither the cache nor `KUBEBUILDER_ASSETS`.
+    #[error(
+        "{program} has to be built and there is no `go` in PATH: install Go {needed} or newer (https://go.dev/dl/), \
+         then try again"
+    )]
+    NoGo { program: &'static str, needed: String },
+    /// `go version` failed, for instance because the toolchain is too old for the module.
+    #[error("`go version` failed in {}: {stderr} (install Go {needed} or newer, https://go.dev/dl/)", folder.display())]
+    GoUnusable { folder: PathBuf, needed: String, stderr: String },
+    /// `go build` failed.
+    #[error("building {program} failed ({status}); its whole output is in {}, the last lines:\n{tail}", log.display())]
+    Build { program: &'static str, status: ExitStatus, log: PathBuf, tail: String },
+    /// A Go module of ours is not as the harness expects it.
+    #[error("{}: no line with the version of {module}", file.display())]
+    NoModuleVersion { file: PathBuf, module: &'static str },
+    /// There is nowhere to keep the built programs.
+    #[error("no folder for the built programs: set HOME or XDG_CACHE_HOME")]
+    NoCacheFolder,
+    /// An operation on a file, folder or program failed.
+    #[error("cannot {act} {}: {source}", path.display())]
+    Io { act: &'static str, path: PathBuf, source: io::Error },
+    /// Making a certificate failed.
+    #[error("making the certificate of {subject}: {source}")]
+    Certificate { subject: String, source: rcgen::Error },
+    /// A component ended on its own.
+    #[error("{component} ended ({status}); its log is {}, the last lines:\n{tail}", log.display())]
+    Ended { component: &'static str, status: ExitStatus, log: PathBuf, tail: String },
+    /// Other programs took the ports we had found free, again and again.
+    #[error("{component} found its port taken {attempts} times in a row")]
+    PortsTaken { component: &'static str, attempts: u32 },
+    /// A component did not get as far as it should in time.
+    #[error("{deadline}; the log of {component} is {}, the last lines:\n{tail}", log.display())]
+    Late { component: &'static str, deadline: Box<Deadline>, log: PathBuf, tail: String },
+    /// A condition was not met in time.
+    #[error(transparent)]
+    Deadline(#[from] Deadline),
+    /// The component is not running, so it cannot be used or stopped.
+    #[error("{component} is not running")]
+    NotRunning { component: &'static str },
+    /// etcd could not be asked, or answered with an error.
+    #[error("etcd, {path}: {problem}")]
+    Etcd { path: &'static str, problem: String },
+    /// kubectl ended with an error where the caller needs success.
+    #[error("kubectl {args} failed ({status}): {stderr}")]
+    Kubectl { args: String, status: ExitStatus, stderr: String },
+}
+
+impl Error {
+    /// Wraps an I/O error: `act` completes "cannot ...".
+    pub(crate) fn io(act: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { act, path, source }
+    }
+}

@@ -1,0 +1,19 @@
+//! A real Kubernetes control plane for tests: etcd, kube-apiserver and kube-controller-manager on loopback, and
+//! kubectl to talk to it. The programs are built from the Go modules in `modules/` and cached; README.md has the rest.
+
+mod binaries;
+mod control_plane;
+mod error;
+mod etcd;
+pub(crate) mod interrupt;
+mod kubectl;
+mod pki;
+pub(crate) mod process;
+mod progress;
+mod run_folder;
+mod version;
+pub(crate) mod wait;
+
+pub(crate) use binaries::Binaries;
+pub(crate) use control_plane::{ControlPlane, Options};
+pub(crate) use version::Version;

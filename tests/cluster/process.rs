@@ -1,0 +1,170 @@
+//! A child process that never outlives the tests: its whole group is killed when the guard is dropped or the run is
+//! interrupted, and where `setpriv` (util-linux) is at hand also when the test process itself is killed.
+
+use std::{
+    env,
+    fs::{self, File},
+    io,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        LazyLock, Mutex, MutexGuard, PoisonError,
+        mpsc::{Sender, channel},
+    },
+    thread,
+};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use super::{
+    error::Error,
+    interrupt::{self, Undo},
+};
+
+const LOG_TAIL_LINES: usize = 20;
+
+/// `setpriv`, if there is one that can tie a child's life to ours.
+static SETPRIV: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+    let setpriv = program_in_path("setpriv")?;
+    let works = Command::new(&setpriv)
+        .args(["--pdeathsig", "KILL", "--", "true"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    works.is_ok_and(|status| status.success()).then_some(setpriv)
+});
+
+/// A running child process that writes to a log file.
+#[derive(Debug)]
+pub(crate) struct Process {
+    name: &'static str,
+    child: Mutex<Child>,
+    group: Pid,
+    log: PathBuf,
+    /// Gone once the child is, so that an interrupt does not kill another group that got its number.
+    undo: Mutex<Option<Undo>>,
+}
+
+impl Process {
+    /// A command for `program` whose process the kernel kills when ours dies. Add arguments and environment, then
+    /// [`start`](Self::start) it.
+    pub(crate) fn command(program: &Path) -> Command {
+        let Some(setpriv) = SETPRIV.as_ref() else { return Command::new(program) };
+        let mut command = Command::new(setpriv);
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+        command
+    }
+
+    /// Starts the command in a process group of its own, without input; what it writes is added to `log`.
+    pub(crate) fn start(name: &'static str, mut command: Command, log: &Path) -> Result<Self, Error> {
+        let output = File::options().create(true).append(true).open(log).map_err(Error::io("write", log))?;
+        let errors = output.try_clone().map_err(Error::io("write", log))?;
+        command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
+        let ((child, group), undo) = interrupt::undoable(|| {
+            let child = spawn_from_lasting_thread(command).map_err(Error::io("start", name))?;
+            let group = Pid::from_child(&child);
+            Ok::<_, Error>(((child, group), Box::new(move || kill_and_reap(group)) as _))
+        })?;
+        Ok(Self { name, child: Mutex::new(child), group, log: log.to_owned(), undo: Mutex::new(Some(undo)) })
+    }
+
+    /// The name given at the start.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The log file.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// The last lines of the log.
+    pub(crate) fn log_tail(&self) -> String {
+        tail(&self.log)
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn ended(&self) -> Option<ExitStatus> {
+        let status = self.lock().try_wait().ok().flatten()?;
+        self.forget_undo();
+        Some(status)
+    }
+
+    /// An error if it ended on its own.
+    pub(crate) fn must_run(&self) -> Result<(), Error> {
+        self.ended().map_or(Ok(()), |status| {
+            Err(Error::Ended { component: self.name, status, log: self.log.clone(), tail: self.log_tail() })
+        })
+    }
+
+    /// Kills the whole group at once (SIGKILL) and waits until the process is gone.
+    pub(crate) fn kill(&self) {
+        if self.ended().is_some() {
+            return;
+        }
+        self.forget_undo();
+        // Neither can fail in a way we could mend: the child was ours and not reaped.
+        let _ = kill_process_group(self.group, Signal::KILL);
+        let _ = self.lock().wait();
+    }
+
+    fn forget_undo(&self) {
+        drop(self.undo.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Kills a group and reaps its leader. Only for the end of our process: who holds the child cannot wait for it any more.
+fn kill_and_reap(group: Pid) {
+    let _ = kill_process_group(group, Signal::KILL);
+    let _ = waitid(WaitId::Pid(group), WaitIdOptions::EXITED);
+}
+
+/// The last lines of a text file, or why it cannot be read.
+pub(crate) fn tail(log: &Path) -> String {
+    match fs::read(log) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+        }
+        Err(error) => format!("(cannot read it: {error})"),
+    }
+}
+
+/// The first executable of that name in `PATH`.
+pub(crate) fn program_in_path(name: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+type SpawnRequest = (Command, Sender<io::Result<Child>>);
+
+/// The kernel ends a tied child when the *thread* that started it ends, and the threads of trials come and go.
+static SPAWNER: LazyLock<Mutex<Sender<SpawnRequest>>> = LazyLock::new(|| {
+    let (sender, requests) = channel::<SpawnRequest>();
+    thread::spawn(move || {
+        for (mut command, answer) in requests {
+            // A caller that is gone needs no answer; the kernel takes care of its child.
+            let _ = answer.send(command.spawn());
+        }
+    });
+    Mutex::new(sender)
+});
+
+fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
+    let (answer, spawned) = channel();
+    let gone = || io::Error::other("the thread that starts processes is gone");
+    SPAWNER.lock().unwrap_or_else(PoisonError::into_inner).send((command, answer)).map_err(|_| gone())?;
+    spawned.recv().map_err(|_| gone())?
+}

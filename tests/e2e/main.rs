@@ -1,0 +1,28 @@
+//! End-to-end tests against a real API server. All are ignored by default, since the first run builds Kubernetes:
+//! `cargo test --test e2e -- --include-ignored [NAME]`. Flags are those of the standard harness; there is one name filter.
+
+mod smoke;
+mod trial;
+
+#[path = "../cluster/mod.rs"]
+mod cluster;
+
+use std::{io, process::ExitCode, sync::Arc};
+
+use libtest_mimic::Arguments;
+use trial::SharedControlPlanes;
+
+/// A control plane alone can keep two cores busy while it starts.
+const DEFAULT_TEST_THREADS: usize = 2;
+
+fn main() -> io::Result<ExitCode> {
+    cluster::interrupt::watch()?;
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(DEFAULT_TEST_THREADS);
+    let shared = Arc::new(SharedControlPlanes::default());
+    let trials = trial::trials(&[("smoke", smoke::trials())], &shared);
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // Every trial has given up its share, so the control planes end here and not at some time during exit.
+    drop(shared);
+    Ok(conclusion.exit_code())
+}
