@@ -1,6 +1,7 @@
 //! no502: a Kubernetes admission server that stops deploy-time 502s before they happen.
 
 pub mod certs;
+pub mod cli;
 pub mod deploy;
 pub mod facts;
 pub mod inject;
