@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the functions around a test may fail like the test itself")]
 
+mod certs;
 mod deploy;
+mod kube_api;
 mod manifest;
+mod rig;
+mod server;
 mod tidy;
