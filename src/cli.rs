@@ -1,6 +1,7 @@
 //! The command line: what was typed, and which subcommand it is. One file a subcommand; each returns its exit code.
 
 mod check;
+mod dev;
 mod manifests;
 mod serve;
 
@@ -18,7 +19,7 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     Check(check::Check),
     Manifests(manifests::Manifests),
 }
@@ -29,7 +30,6 @@ enum Exit {
     Clean = 0,
     Findings = 1,
     Usage = 2,
-    Cluster = 3,
 }
 
 /// Runs one command line and reports failures on standard error, one line each.

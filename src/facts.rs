@@ -135,6 +135,17 @@ impl Facts {
         Ok(Self::from_wire(&serde_json::from_str(json)?, None))
     }
 
+    /// Reads one item of a list, which does not say what it is.
+    ///
+    /// # Errors
+    /// When `json` is not one JSON object.
+    pub fn read_item(json: &str, api_version: &'static str, kind: &'static str) -> Result<Self, serde_json::Error> {
+        let mut object: wire::Object<'_> = serde_json::from_str(json)?;
+        object.api_version = wire::Scalar::Text(api_version.into());
+        object.kind = wire::Scalar::Text(kind.into());
+        Ok(Self::from_wire(&object, None))
+    }
+
     /// `same` is a template whose facts are known already: an UPDATE that keeps the template's bytes parses them once.
     pub(crate) fn from_wire(object: &wire::Object<'_>, same: Option<(&RawValue, &Workload)>) -> Self {
         let meta = Meta::read(object);

@@ -19,3 +19,4 @@ pub mod snapshot;
 pub mod telemetry;
 pub mod verdict;
 pub mod warning;
+pub mod watch;
