@@ -285,7 +285,8 @@ impl ControlPlane {
         let limit = Duration::from_secs(APISERVER_LIMIT_SECONDS);
         // Another API server on this port would not have a certificate of our CA.
         let started = await_start(&process, "the API server is ready", limit, || {
-            let answer = self.kubectl(&["get", "--raw=/readyz?verbose"], None);
+            // What took our port may accept and never answer.
+            let answer = self.kubectl(&["get", "--raw=/readyz?verbose", "--request-timeout=3s"], None);
             answer.and_then(Output::success).map(drop).map_err(|error| error.to_string())
         })?;
         if let Start::Running = started {
