@@ -258,7 +258,7 @@ fn lock_builds(cache: &Path) -> Result<File, Error> {
     match file.try_lock() {
         Ok(()) => return Ok(file),
         Err(TryLockError::WouldBlock) => say("waiting for another run that is building"),
-        Err(TryLockError::Error(source)) => return Err(Error::Io { act: "lock", path, source }),
+        Err(TryLockError::Error(problem)) => return Err(Error::Io { act: "lock", path, problem }),
     }
     file.lock().map_err(Error::io("lock", path))?;
     Ok(file)

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, process::ExitStatus};
 
 use super::wait::Deadline;
 
-/// A failure of the test control plane.
+/// A failure of the test control plane. Each message is complete: no cause has to be printed after it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// There is no Go toolchain, and a program is in neither the cache nor `KUBEBUILDER_ASSETS`.
@@ -26,11 +26,11 @@ pub(crate) enum Error {
     #[error("no folder for the built programs: set HOME or XDG_CACHE_HOME")]
     NoCacheFolder,
     /// An operation on a file, folder or program failed.
-    #[error("cannot {act} {}: {source}", path.display())]
-    Io { act: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot {act} {}: {problem}", path.display())]
+    Io { act: &'static str, path: PathBuf, problem: io::Error },
     /// Making a certificate failed.
-    #[error("making the certificate of {subject}: {source}")]
-    Certificate { subject: String, source: rcgen::Error },
+    #[error("making the certificate of {subject}: {problem}")]
+    Certificate { subject: String, problem: rcgen::Error },
     /// A component ended on its own.
     #[error("{component} ended ({status}); its log is {}, the last lines:\n{tail}", log.display())]
     Ended { component: &'static str, status: ExitStatus, log: PathBuf, tail: String },
@@ -58,6 +58,6 @@ impl Error {
     /// Wraps an I/O error: `act` completes "cannot ...".
     pub(crate) fn io(act: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { act, path, source }
+        move |problem| Self::Io { act, path, problem }
     }
 }

@@ -41,7 +41,7 @@ impl Pki {
     pub(crate) fn create(folder: PathBuf) -> Result<Self, Error> {
         fs::create_dir(&folder).map_err(Error::io("make the folder", &folder))?;
         let subject = "no502 test CA";
-        let failed = |source| Error::Certificate { subject: subject.into(), source };
+        let failed = |problem| Error::Certificate { subject: subject.into(), problem };
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, subject);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -62,7 +62,7 @@ impl Pki {
     /// Writes the API server's serving certificate.
     pub(crate) fn server(&self, names: &[&str]) -> Result<CertificateFiles, Error> {
         let subject = "kube-apiserver";
-        let failed = |source| Error::Certificate { subject: subject.into(), source };
+        let failed = |problem| Error::Certificate { subject: subject.into(), problem };
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).map_err(failed)?;
         params.distinguished_name.push(DnType::CommonName, subject);
@@ -77,7 +77,7 @@ impl Pki {
 
     /// Writes a kubeconfig that holds a client certificate for a user, and no reference to other files.
     pub(crate) fn kubeconfig(&self, file: &Path, server: &str, user: &str, group: Option<&str>) -> Result<(), Error> {
-        let failed = |source| Error::Certificate { subject: user.into(), source };
+        let failed = |problem| Error::Certificate { subject: user.into(), problem };
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, user);
         if let Some(group) = group {
@@ -103,7 +103,7 @@ impl Pki {
 
     /// Makes and writes the key that signs `ServiceAccount` tokens.
     pub(crate) fn service_account_key(&self) -> Result<SigningKeyFiles, Error> {
-        let failed = |source| Error::Certificate { subject: "ServiceAccount tokens".into(), source };
+        let failed = |problem| Error::Certificate { subject: "ServiceAccount tokens".into(), problem };
         let key = KeyPair::generate().map_err(failed)?;
         let files = SigningKeyFiles {
             private: self.folder.join("service-account.key"),
