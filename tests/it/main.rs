@@ -8,4 +8,6 @@ mod kube_api;
 mod manifest;
 mod rig;
 mod server;
+mod stage;
 mod tidy;
+mod transitions;
