@@ -132,7 +132,8 @@ impl Facts {
     /// # Errors
     /// When `json` is not one JSON object; a field of a wrong type is no error, it reads as absent.
     pub fn read(json: &str) -> Result<Self, serde_json::Error> {
-        Ok(Self::from_wire(&serde_json::from_str(json)?, None))
+        let wire::Maybe(object) = serde_json::from_str(json)?;
+        Ok(Self::from_wire(&object.ok_or_else(|| serde::de::Error::custom("not a JSON object"))?, None))
     }
 
     /// Reads one item of a list, which does not say what it is.
@@ -225,6 +226,13 @@ mod tests {
     fn a_kind_of_another_group_is_not_the_core_one() {
         let knative = r#"{"apiVersion":"serving.knative.dev/v1","kind":"Service","metadata":{"name":"a"},"spec":{}}"#;
         assert!(matches!(Facts::read(knative).unwrap(), Facts::Other(_)));
+    }
+
+    #[test]
+    fn only_a_json_object_is_an_object() {
+        for json in ["[]", r#"["v1","Service",{"name":"a"}]"#, "null", "7", "\"x\"", ""] {
+            assert!(Facts::read(json).is_err(), "{json}");
+        }
     }
 
     #[test]
