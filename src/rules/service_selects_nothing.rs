@@ -44,7 +44,7 @@ declare_rule! {
 fn state(hop: &Hop<'_>, world: &World<'_>) -> State {
     let Hop::Selector(service) = hop else { return State::NotMine };
     let selection = world.selection(&service.meta.namespace, &service.selector);
-    match (selection.sets.is_empty(), selection.is_unknowable) {
+    match (selection.sets.is_empty(), selection.is_unknowable || service.selector.has_placeholder()) {
         (false, _) => State::Resolved,
         (true, true) => State::Undecided,
         (true, false) => State::Unresolved(Kind::Absent),
@@ -62,7 +62,10 @@ fn explain_own_write(service: &Service, scene: &Scene<'_>) -> Words {
     let suggestion = nearest_pods(selector, scene.after.pod_sets(namespace))
         .map(|(set, labels)| format!("did you mean \"{}\" ({})?", labels.join(", "), set.workload));
     let message = if scene.kind == Kind::Broken {
-        format!("selector {selector} matches no pod or workload any more (it matched {})", matched_before(service, scene))
+        format!(
+            "selector {selector} matches no pod or workload any more (it matched {})",
+            matched_before(service, scene)
+        )
     } else {
         format!("selector {selector} matches no pod or workload in namespace \"{namespace}\"")
     };
@@ -108,7 +111,7 @@ fn explain_workload_write(service: &Service, scene: &Scene<'_>) -> Words {
     Words {
         field,
         message: format!("the new pod labels no longer match Service \"{name}\", which would lose all endpoints"),
-        help: format!("keep {needs} beside the new label, roll out, switch the Service, then remove {needs}"),
+        help: format!("keep {needs} beside the new label until the Service selects that"),
     }
 }
 

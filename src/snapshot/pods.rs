@@ -112,7 +112,8 @@ impl PodSet {
 /// The workload behind a pod's controller: pods of a Deployment and of an Argo Rollout belong to a `ReplicaSet` that is named
 /// after it and the hash.
 fn owner_of_pods(controller: &Controller, labels: &Labels) -> WorkloadId {
-    let makers = [("pod-template-hash", "apps", "Deployment"), ("rollouts-pod-template-hash", "argoproj.io", "Rollout")];
+    let makers =
+        [("pod-template-hash", "apps", "Deployment"), ("rollouts-pod-template-hash", "argoproj.io", "Rollout")];
     let maker = makers.into_iter().filter(|_| controller.kind == "ReplicaSet").find_map(|(key, group, kind)| {
         let name = controller.name.strip_suffix(labels.get(key)?)?.strip_suffix('-')?;
         let [group, kind] = [group, kind].map(SmolStr::new_static);

@@ -7,3 +7,4 @@ mod manifest;
 mod stage;
 mod tidy;
 mod transitions;
+mod verdicts;

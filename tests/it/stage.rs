@@ -205,7 +205,8 @@ pub(crate) fn answer(body: &[u8]) -> Answer {
     let message = match (is_allowed, &response["status"]) {
         (true, Value::Null) => String::new(),
         (false, status) => {
-            let expected = json!({"status": "Failure", "reason": "Forbidden", "code": 403, "message": status["message"]});
+            let expected =
+                json!({"status": "Failure", "reason": "Forbidden", "code": 403, "message": status["message"]});
             assert_eq!(*status, expected);
             status["message"].as_str().unwrap().to_owned()
         }

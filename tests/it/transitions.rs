@@ -109,7 +109,7 @@ impl Transition {
     }
 
     /// The object after the write.
-    fn new(&self) -> Value {
+    fn written(&self) -> Value {
         let mut new = self.object.clone();
         self.change.iter().for_each(|(pointer, value)| set(&mut new, pointer, value));
         new
@@ -146,7 +146,7 @@ impl Transition {
     }
 
     fn ask(&self, half: Half, profile: Profile, dry_run: bool) -> Answer {
-        let new = self.new();
+        let new = self.written();
         let request = match self.operation() {
             "CREATE" => Request::create(&new),
             "UPDATE" => Request::update(&self.object, &new),
@@ -185,7 +185,10 @@ fn write_says(path: &Path, says: &[String]) {
     let mut text = text.split("\nsays:").next().unwrap().trim_end().to_owned();
     if !says.is_empty() {
         text.push_str("\nsays:");
-        says.iter().for_each(|line| text.push_str(&format!("\n  - {}", Value::from(line.as_str()))));
+        for line in says {
+            text.push_str("\n  - ");
+            text.push_str(&Value::from(line.as_str()).to_string());
+        }
     }
     text.push('\n');
     fs::write(path, text).unwrap();
@@ -230,7 +233,7 @@ fn faults(path: &Path) -> Vec<String> {
 
 /// Once it is there, the same object must go through, whatever it is like (reference: rules 4.1).
 fn reapplied(transition: &Transition) -> Option<String> {
-    let new = transition.new();
+    let new = transition.written();
     let snapshot = stage::cluster(transition.cluster.iter().chain([&new]));
     let answer = ask(
         Half::Validate,
