@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the functions around a test may fail like the test itself")]
 
 mod deploy;
+mod injections;
 mod manifest;
 mod stage;
 mod tidy;
