@@ -1,6 +1,7 @@
 //! no502: a Kubernetes admission server that stops deploy-time 502s before they happen.
 
 pub mod certs;
+pub mod check;
 pub mod cli;
 pub mod deploy;
 pub mod facts;
@@ -11,6 +12,7 @@ pub mod metrics;
 pub mod nearest;
 pub mod patch;
 pub mod policy;
+pub mod report;
 pub mod review;
 pub mod rule;
 pub mod rules;
