@@ -7,7 +7,7 @@ mod doubt;
 mod kustomize;
 mod objects;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
@@ -15,7 +15,7 @@ use self::{doubt::Doubts, kustomize::Kustomize, objects::Objects};
 use crate::{
     facts::{Facts, Workload},
     link::{self, Write},
-    manifest::{self, Document, Loaded},
+    manifest::{self, Document, Loaded, Source},
     policy::{Action, Profile},
     report::{Entry, Level, Problem, Report, Summary},
     rule::{Finding, Kind, ObjectName, Words},
@@ -39,7 +39,7 @@ pub fn check(loaded: &Loaded, settings: Settings) -> Report {
     let objects = objects::read(&loaded.documents, &kustomize);
     let doubts = Doubts::of(loaded, &objects, kustomize);
     let Objects { whole, mut problems, skipped, .. } = objects;
-    problems.extend(loaded.problems.iter().map(Problem::from));
+    problems.extend(trouble(loaded));
     let counts = Summary {
         files: loaded.files,
         objects: whole.len(),
@@ -72,9 +72,7 @@ pub fn check(loaded: &Loaded, settings: Settings) -> Report {
 fn own_findings(facts: &Facts) -> Vec<Finding> {
     let is_root = |it: &Workload| it.meta.controller.is_none() && !it.meta.deleting && !it.is_finished;
     match facts {
-        Facts::Workload(workload) if is_root(workload) => {
-            verdict::self_findings(Write { old: None, new: Some(facts) })
-        }
+        Facts::Workload(workload) if is_root(workload) => verdict::self_findings(Write { old: None, new: Some(facts) }),
         _ => Vec::new(),
     }
 }
@@ -103,17 +101,18 @@ impl Settings {
     }
 }
 
-impl From<&manifest::Problem> for Problem {
-    fn from(problem: &manifest::Problem) -> Self {
-        Self {
-            level: match problem.level {
-                manifest::Level::Error => Level::Error,
-                manifest::Level::Warning => Level::Warning,
-            },
-            message: problem.message.clone(),
-            help: problem.help.unwrap_or_default().to_owned(),
-            location: problem.location.clone(),
-            source: None,
-        }
-    }
+/// What the reader had to say, with the text of the file where one of its documents was read.
+fn trouble(loaded: &Loaded) -> impl Iterator<Item = Problem> {
+    let sources: FxHashMap<&Path, &Arc<Source>> =
+        loaded.documents.iter().map(|it| (&**it.source().file(), it.source())).collect();
+    loaded.problems.iter().map(move |problem| Problem {
+        level: match problem.level {
+            manifest::Level::Error => Level::Error,
+            manifest::Level::Warning => Level::Warning,
+        },
+        message: problem.message.clone(),
+        help: problem.help.unwrap_or_default().to_owned(),
+        location: problem.location.clone(),
+        source: sources.get(&*problem.location.file).map(|it| Arc::clone(it)),
+    })
 }

@@ -55,7 +55,7 @@ pub(super) fn read<'a>(documents: &'a [Document], kustomize: &Kustomize) -> Obje
         fill_namespace(&mut facts);
         if let Some((pointer, reason)) = fragment(facts.meta(), document.json()) {
             let level = kustomize_level(kustomize, document);
-            let message = format!("{} {reason}: taken for a patch and left aside", facts.meta());
+            let message = format!("{} is not whole: it {reason}; left aside", facts.meta());
             found.problems.push(problem(document, pointer, level, message, RENDER_HELP));
             found.fragments.push(facts);
             found.skipped += 1;
@@ -76,14 +76,26 @@ impl<'a> Objects<'a> {
             seen.insert(identity, self.whole.len());
             return self.whole.push(object);
         };
-        let (earlier, later) = (self.whole[index].document.locate(""), object.document.locate(""));
-        if earlier != later {
+        let earlier = self.whole[index].document;
+        if is_read(&object.facts) && earlier.json() != object.document.json() {
+            let earlier = earlier.locate("");
             let level = kustomize_level(kustomize, object.document);
             let message = format!("{} is defined twice, first at {earlier}; this one counts", object.facts.meta());
-            self.problems.push(problem(object.document, "/metadata/name", level, message, "keep one of them"));
+            self.problems.push(problem(
+                object.document,
+                "/metadata/name",
+                level,
+                message,
+                "keep one of them, or check them apart",
+            ));
         }
         self.whole[index] = object;
     }
+}
+
+/// True for what rules look at: a second one hides the first from them.
+fn is_read(facts: &Facts) -> bool {
+    matches!(facts, Facts::Workload(_) | Facts::Service(_) | Facts::Ingress(_))
 }
 
 /// Bases and overlays of one object are no accident.

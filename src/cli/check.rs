@@ -73,8 +73,11 @@ impl Check {
             return Err(anyhow!("nothing to check: name files or folders, or - for standard input").into());
         }
         let loaded = manifest::read(&self.paths, io::stdin());
+        let is_nothing = loaded.documents.is_empty() && loaded.problems.is_empty();
         let report = check(&loaded, Settings { profile: self.profile, is_complete: self.complete });
         let text = match self.format {
+            // "No findings" would be a bold word for nothing at all.
+            Format::Text if is_nothing => String::new(),
             Format::Text => render_text(&report, paint()),
             Format::Json => render_json(&report).context("cannot write the report as JSON")?,
         };
