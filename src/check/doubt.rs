@@ -170,11 +170,10 @@ const WATCHING_KINDS: [&str; 5] = ["PodMonitor", "Probe", "PrometheusRule", "Scr
 fn may_make_pods(meta: &Meta) -> bool {
     let group = meta.api_group();
     let is_official = group.ends_with(".k8s.io") && !group.ends_with(".x-k8s.io");
-    !is_official
-        && !BUILT_IN_GROUPS.contains(&group)
-        && !PODLESS_GROUPS.iter().any(|podless| is_within(group, podless))
-        && !(group == "monitoring.coreos.com" && WATCHING_KINDS.contains(&meta.kind.as_str()))
-        && !meta.name.is_empty()
+    let is_podless = PODLESS_GROUPS.iter().any(|it| is_within(group, it));
+    let is_watching = group == "monitoring.coreos.com" && WATCHING_KINDS.contains(&meta.kind.as_str());
+    let makes_none = is_official || is_podless || is_watching || BUILT_IN_GROUPS.contains(&group);
+    !makes_none && !meta.name.is_empty()
 }
 
 fn blurred(facts: &Facts) -> Option<Blurred> {
