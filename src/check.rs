@@ -1,7 +1,7 @@
 //! The rules over files: every object that was read is one world, and nothing else is in the cluster.
 //!
 //! Files know less than a cluster: pods are made from custom resources, patches look like objects, a document may be broken. So
-//! a finding that rests on something that *was not seen* says less where there is a reason why it may be there ([`doubt`]).
+//! a finding that rests on something that *was not seen* says less where there is a reason why it may be there (`doubt.rs`).
 
 mod doubt;
 mod kustomize;

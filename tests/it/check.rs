@@ -341,7 +341,8 @@ fn a_file_without_permission_is_named() {
     let output = if File::open(&path).is_ok() {
         // Root may read everything, so somebody else has to run the program, from where they may reach it.
         let program = folder.path().join("no502");
-        fs::copy(env!("CARGO_BIN_EXE_no502"), &program).unwrap();
+        // By another process: a test that starts a program meanwhile would inherit our open copy, and keep it from running.
+        assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_no502")).arg(&program).status().unwrap().success());
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         Command::new(program).args(["check", "."]).current_dir(folder.path()).uid(NOBODY).output()
     } else {

@@ -33,10 +33,12 @@ struct Truth {
 /// `None`, and a word about it that no test runner swallows, if there is no corpus.
 fn corpus() -> Option<PathBuf> {
     let named = std::env::var_os("NO502_CORPUS").map(PathBuf::from);
+    let is_promised = named.is_some();
     let folder = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus"));
     if folder.join("worlds.json").is_file() {
         return Some(folder);
     }
+    assert!(!is_promised, "NO502_CORPUS: no corpus at {}", folder.display());
     let notice = format!("\n*** NOT RUN: no corpus at {}; set NO502_CORPUS ***\n\n", folder.display());
     io::stderr().write_all(notice.as_bytes()).unwrap();
     None
