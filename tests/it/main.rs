@@ -2,9 +2,15 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the functions around a test may fail like the test itself")]
 
+mod certs;
+mod check;
+mod corpus;
 mod deploy;
 mod injections;
+mod kube_api;
 mod manifest;
+mod rig;
+mod server;
 mod stage;
 mod tidy;
 mod transitions;
