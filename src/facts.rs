@@ -89,13 +89,6 @@ impl std::fmt::Display for PortRef {
     }
 }
 
-/// True for a text that no object, port or container can be called, such as `${NAME}`, `<service>` or `PORT`: somebody fills it in
-/// before it is applied, so that nothing can be said about what it names (reference: rules 7).
-#[must_use]
-pub fn is_placeholder(name: &str) -> bool {
-    !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
-}
-
 /// Transport protocol of a port.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
@@ -219,16 +212,6 @@ pub fn minor_version(version: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn placeholders_are_no_names() {
-        for name in ["${NAME}", "<service>", "PORT", "@X@", "{{ .Values.name }}", "SERVICE_NAME"] {
-            assert!(is_placeholder(name), "{name}");
-        }
-        for name in ["web", "http-2", "8080", "web.example.com", ""] {
-            assert!(!is_placeholder(name), "{name}");
-        }
-    }
 
     #[test]
     fn minor_versions_of_vendors_are_read() {
