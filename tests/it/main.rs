@@ -6,6 +6,7 @@ mod certs;
 mod check;
 mod corpus;
 mod deploy;
+mod injections;
 mod kube_api;
 mod manifest;
 mod rig;
