@@ -15,5 +15,6 @@ mod version;
 pub(crate) mod wait;
 
 pub(crate) use binaries::Binaries;
-pub(crate) use control_plane::{ControlPlane, Options};
+pub(crate) use control_plane::{ControlPlane, Options, free_port};
+pub(crate) use kubectl::Output;
 pub(crate) use version::Version;
