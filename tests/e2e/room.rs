@@ -155,7 +155,7 @@ pub(crate) fn deployment(name: &str, labels: &str, ports: &str) -> String {
         "---
 apiVersion: apps/v1
 kind: Deployment
-metadata: {{name: {name}, labels: {{}}, annotations: {{}}}}
+metadata: {{name: {name}}}
 spec:
   replicas: 1
   selector: {{matchLabels: {{{selector}}}}}
@@ -176,7 +176,7 @@ pub(crate) fn service(name: &str, selector: &str, ports: &str) -> String {
         "---
 apiVersion: v1
 kind: Service
-metadata: {{name: {name}, labels: {{}}, annotations: {{}}}}
+metadata: {{name: {name}}}
 spec:
   selector: {{{selector}}}
   ports: [{ports}]
@@ -190,7 +190,7 @@ pub(crate) fn ingress(name: &str, service: &str, port: &str) -> String {
         "---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
-metadata: {{name: {name}, labels: {{}}, annotations: {{}}}}
+metadata: {{name: {name}}}
 spec:
   rules:
     - host: {name}.example
@@ -202,8 +202,11 @@ spec:
 
 /// The same objects as `helm install shop` would apply them.
 pub(crate) fn of_release(yaml: &str, namespace: &str) -> String {
-    let labels = "labels: {app.kubernetes.io/managed-by: Helm}";
-    let annotations =
-        format!("annotations: {{meta.helm.sh/release-name: shop, meta.helm.sh/release-namespace: {namespace}}}");
-    yaml.replace("labels: {}", labels).replace("annotations: {}", &annotations)
+    let annotations = format!("{{meta.helm.sh/release-name: shop, meta.helm.sh/release-namespace: {namespace}}}");
+    with_metadata(yaml, &format!("labels: {{app.kubernetes.io/managed-by: Helm}}, annotations: {annotations}"))
+}
+
+/// The same objects with more in their metadata, in YAML flow style.
+pub(crate) fn with_metadata(yaml: &str, more: &str) -> String {
+    yaml.replace("}\nspec:", &format!(", {more}}}\nspec:"))
 }

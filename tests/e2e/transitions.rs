@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use crate::{
     cluster::Version,
     no502::No502,
-    room::{Room, Said, deployment, ingress, of_release, service},
+    room::{Room, Said, deployment, ingress, of_release, service, with_metadata},
     trial::E2e,
 };
 
@@ -81,7 +81,7 @@ fn web() -> String {
 }
 
 /// At the end of a Deployment: nothing is injected, so nothing is said about it.
-const OWN_HOOK: &str = "          lifecycle: {preStop: {sleep: {seconds: 5}}}\n";
+const OWN_HOOK: &str = "          lifecycle: {preStop: {exec: {command: [/bin/drain]}}}\n";
 
 fn released(yaml: &str) -> String {
     of_release(yaml, "shop")
@@ -291,9 +291,9 @@ fn of_an_ingress() -> Vec<Row> {
 }
 
 fn always_allowed() -> Vec<Row> {
-    let operator = "annotations: {}, ownerReferences: [{apiVersion: example.com/v1, kind: Shop, name: shop, uid: \
+    let operator = "ownerReferences: [{apiVersion: example.com/v1, kind: Shop, name: shop, uid: \
                     2f9d5c0e-0000-4000-8000-000000000502, controller: true}]";
-    let owned = |yaml: String| yaml.replace("annotations: {}", operator);
+    let owned = |yaml: String| with_metadata(&yaml, operator);
     vec![
         row(
             "a label on a Service that selects nothing",
