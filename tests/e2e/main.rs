@@ -5,6 +5,7 @@ mod cleanup;
 mod denials;
 mod injections;
 mod no502;
+mod resilience;
 mod room;
 mod smoke;
 mod transitions;
@@ -32,6 +33,7 @@ fn main() -> io::Result<ExitCode> {
         ("transitions", transitions::trials()),
         ("injections", injections::trials()),
         ("cleanup", cleanup::trials()),
+        ("resilience", resilience::trials()),
     ];
     let trials = trial::trials(&topics, &shared);
     let conclusion = libtest_mimic::run(&arguments, trials);
