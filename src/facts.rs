@@ -48,6 +48,9 @@ pub struct Namespace {
     pub break_glass: Option<SmolStr>,
 }
 
+/// The namespace of objects that name none, as `kubectl` has it.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
 /// Namespace annotation that lets every write of the namespace through until the RFC 3339 time that is its value.
 pub const BREAK_GLASS: &str = "no502.dev/break-glass-until";
 
@@ -132,7 +135,8 @@ impl Facts {
     /// # Errors
     /// When `json` is not one JSON object; a field of a wrong type is no error, it reads as absent.
     pub fn read(json: &str) -> Result<Self, serde_json::Error> {
-        Ok(Self::from_wire(&serde_json::from_str(json)?, None))
+        let wire::Maybe(object) = serde_json::from_str(json)?;
+        Ok(Self::from_wire(&object.ok_or_else(|| serde::de::Error::custom("not a JSON object"))?, None))
     }
 
     /// Reads one item of a list, which does not say what it is.
@@ -167,6 +171,17 @@ impl Facts {
                 None => Self::Other(meta),
             },
         }
+    }
+
+    /// Puts an object of a file that names no namespace where `kubectl apply` would put it.
+    #[must_use]
+    pub fn in_default_namespace(mut self) -> Self {
+        let is_namespaced = matches!(self, Self::Workload(_) | Self::Service(_) | Self::Ingress(_) | Self::Other(_));
+        let meta = self.meta_mut();
+        if is_namespaced && meta.namespace.is_empty() {
+            meta.namespace = SmolStr::new_static(DEFAULT_NAMESPACE);
+        }
+        self
     }
 
     /// Identity of the object.
@@ -225,6 +240,13 @@ mod tests {
     fn a_kind_of_another_group_is_not_the_core_one() {
         let knative = r#"{"apiVersion":"serving.knative.dev/v1","kind":"Service","metadata":{"name":"a"},"spec":{}}"#;
         assert!(matches!(Facts::read(knative).unwrap(), Facts::Other(_)));
+    }
+
+    #[test]
+    fn only_a_json_object_is_an_object() {
+        for json in ["[]", r#"["v1","Service",{"name":"a"}]"#, "null", "7", "\"x\"", ""] {
+            assert!(Facts::read(json).is_err(), "{json}");
+        }
     }
 
     #[test]

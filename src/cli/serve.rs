@@ -25,7 +25,7 @@ use crate::{
     },
     deploy::{ADMIN_PORT, CA_SECRET, DRAIN_SECONDS, HTTPS_PORT, NAME},
     metrics::Metrics,
-    policy::{Action, DEFAULT_NAMESPACE, Policies, Profile},
+    policy::{Action, OWN_NAMESPACE, Policies, Profile},
     rules,
     server::{self, Limits, Live, Readiness, Server, Stop, TlsConfig},
     snapshot::Snapshot,
@@ -44,7 +44,7 @@ pub(super) struct Serve {
     #[arg(long, env = "NO502_ADMIN", value_name = "ADDR:PORT")]
     admin: Option<SocketAddr>,
     /// Namespace of no502 itself: its CA Secret is there, and nothing is checked there
-    #[arg(long, env = "NO502_NAMESPACE", value_name = "NS", default_value = DEFAULT_NAMESPACE)]
+    #[arg(long, env = "NO502_NAMESPACE", value_name = "NS", default_value = OWN_NAMESPACE)]
     namespace: String,
     /// Cluster to serve, for a server that runs outside of it
     #[arg(long, env = "NO502_KUBECONFIG", value_name = "FILE", conflicts_with = "dev")]

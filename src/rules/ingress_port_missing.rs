@@ -75,32 +75,39 @@ fn explain(hop: &Hop<'_>, scene: &Scene<'_>) -> Words {
 }
 
 fn explain_own_write(backend: &Backend, service: &Service, wanted: &PortRef) -> Words {
-    let member = if matches!(wanted, PortRef::Number(_)) { "number" } else { "name" };
     let name = &service.meta.name;
     let help = if let Some(port) = service.ports.iter().find(|it| it.target == *wanted) {
         format!("{wanted} is its targetPort; use its port {}", port.port)
     } else {
         match nearest_port(service, wanted) {
-            Some(port) => format!("did you mean {port}?"),
+            Some(Nearest::Alike(port)) => format!("did you mean {port}?"),
+            Some(Nearest::Only(port)) => format!("use {port}, or add {wanted} to the Service"),
             None => "use a port of the Service, or add this one to it".to_owned(),
         }
     };
     Words {
-        field: format!("{}/service/port/{member}", backend.pointer()),
+        field: backend.port_pointer(),
         message: format!("Service \"{name}\" has no port {wanted} for {} ({})", backend.route(), offered(service)),
         help,
     }
 }
 
-/// The only port there is, or the one whose name looks alike.
-fn nearest_port(service: &Service, wanted: &PortRef) -> Option<PortRef> {
+/// The port that is probably meant.
+enum Nearest {
+    /// Its name looks alike.
+    Alike(PortRef),
+    /// There is no other.
+    Only(PortRef),
+}
+
+fn nearest_port(service: &Service, wanted: &PortRef) -> Option<Nearest> {
     let names = service.ports.iter().map(|it| it.name.as_str());
     match (wanted, &*service.ports) {
         (PortRef::Name(name), _) if nearest_word(name, names.clone()).is_some() => {
-            nearest_word(name, names).map(|it| PortRef::Name(it.into()))
+            nearest_word(name, names).map(|it| Nearest::Alike(PortRef::Name(it.into())))
         }
-        (PortRef::Name(_), [only]) if !only.name.is_empty() => Some(PortRef::Name(only.name.clone())),
-        (_, [only]) => Some(PortRef::Number(only.port)),
+        (PortRef::Name(_), [only]) if !only.name.is_empty() => Some(Nearest::Only(PortRef::Name(only.name.clone()))),
+        (_, [only]) => Some(Nearest::Only(PortRef::Number(only.port))),
         _ => None,
     }
 }
@@ -115,7 +122,13 @@ fn offered(service: &Service) -> String {
     if ports.is_empty() { "it has none".to_owned() } else { format!("it has {}", ports.join(", ")) }
 }
 
-fn explain_service_write(ingress: &Ingress, backend: &Backend, service: &Service, wanted: &PortRef, kind: Kind) -> Words {
+fn explain_service_write(
+    ingress: &Ingress,
+    backend: &Backend,
+    service: &Service,
+    wanted: &PortRef,
+    kind: Kind,
+) -> Words {
     let user = format!("Ingress \"{}\" ({})", ingress.meta.name, backend.route());
     let (message, help) = if kind == Kind::Broken {
         (
@@ -123,7 +136,10 @@ fn explain_service_write(ingress: &Ingress, backend: &Backend, service: &Service
             format!("keep port {wanted}, or change the Ingress first ({})", offered(service)),
         )
     } else {
-        (format!("{user} uses port {wanted}, which this Service does not have"), "add the port, or change the Ingress".to_owned())
+        (
+            format!("{user} uses port {wanted}, which this Service does not have"),
+            "add the port, or change the Ingress".to_owned(),
+        )
     };
     Words { field: "/spec/ports".to_owned(), message, help }
 }

@@ -3,9 +3,14 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the functions around a test may fail like the test itself")]
 
 mod certs;
+mod check;
+mod corpus;
 mod deploy;
 mod kube_api;
 mod manifest;
 mod rig;
 mod server;
+mod stage;
 mod tidy;
+mod transitions;
+mod verdicts;
