@@ -2,11 +2,11 @@
 //! kubectl to talk to it. The programs are built from the Go modules in `modules/` and cached; README.md has the rest.
 
 mod binaries;
-mod control_plane;
+pub(crate) mod control_plane;
 mod error;
 mod etcd;
 pub(crate) mod interrupt;
-mod kubectl;
+pub(crate) mod kubectl;
 mod pki;
 pub(crate) mod process;
 mod progress;
@@ -15,6 +15,5 @@ mod version;
 pub(crate) mod wait;
 
 pub(crate) use binaries::Binaries;
-pub(crate) use control_plane::{ControlPlane, Options, free_port};
-pub(crate) use kubectl::Output;
+pub(crate) use control_plane::{ControlPlane, Options};
 pub(crate) use version::Version;

@@ -84,12 +84,12 @@ fn garbage_is_collected(no502: &No502) -> anyhow::Result<()> {
     let reference = format!(
         "{{\"metadata\":{{\"ownerReferences\":[{{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"name\":\"owner\",\"uid\":\"{uid}\"}}]}}}}"
     );
-    let owned = ["service/web", "ingress/web", "service/lonely", "ingress/nowhere"];
-    for object in owned {
+    let dependents = ["service/web", "ingress/web", "service/lonely", "ingress/nowhere"];
+    for object in dependents {
         room.kubectl(&format!("patch {object} --type=merge -p {reference}"))?.done()?;
     }
     room.kubectl("delete configmap owner")?.quiet()?;
-    for object in owned {
+    for object in dependents {
         gone(&room, object)?;
     }
 

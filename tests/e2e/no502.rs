@@ -12,7 +12,8 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 
 use crate::cluster::{
-    ControlPlane, free_port,
+    ControlPlane,
+    control_plane::free_port,
     process::Process,
     wait::{self, Deadline, Look},
 };
@@ -164,6 +165,11 @@ impl No502 {
     pub(crate) fn must_run(&self) -> anyhow::Result<()> {
         self.process().as_ref().context("no502 is not running")?.must_run()?;
         Ok(())
+    }
+
+    /// The whole log.
+    pub(crate) fn log(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(&self.log)?)
     }
 
     /// The last lines of the log.

@@ -166,6 +166,7 @@ fn the_api_server_dies_and_etcd_forgets(no502: &No502) -> anyhow::Result<()> {
     cluster.start_apiserver()?;
     takes_part("third")?;
     is_guarded(&room, "first")?;
+    ensure!(no502.log()?.contains("too old resource version"), "the watches went on as if nothing was forgotten");
 
     no502.stop()?;
     cluster.stop_apiserver()?;

@@ -6,7 +6,7 @@ use anyhow::{bail, ensure};
 use serde_json::Value;
 
 use crate::{
-    cluster::Output,
+    cluster::kubectl::Output,
     no502::{No502, soon},
 };
 
