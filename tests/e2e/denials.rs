@@ -71,8 +71,7 @@ fn service_with_a_port_its_pods_lack(no502: &No502) -> anyhow::Result<()> {
     let room = Room::new(no502)?;
     room.given(&workload)?;
     room.apply(&ahead)?.denied(message)?;
-    room.kubectl_with("create --dry-run=server -f -", &ahead)?
-        .denied("did you mean \"web\"? [service-port-unresolved]")?;
+    room.kubectl_with("create --dry-run=server -f -", &ahead)?.denied("(Deployment \"web\" has web 8080)")?;
     room.apply(&service("web", "app: web", "{port: 80, targetPort: web}"))?.quiet()?;
 
     let room = Room::new(no502)?;
