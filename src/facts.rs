@@ -48,6 +48,9 @@ pub struct Namespace {
     pub break_glass: Option<SmolStr>,
 }
 
+/// The namespace of objects that name none, as `kubectl` has it.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
 /// Namespace annotation that lets every write of the namespace through until the RFC 3339 time that is its value.
 pub const BREAK_GLASS: &str = "no502.dev/break-glass-until";
 
@@ -168,6 +171,17 @@ impl Facts {
                 None => Self::Other(meta),
             },
         }
+    }
+
+    /// Puts an object of a file that names no namespace where `kubectl apply` would put it.
+    #[must_use]
+    pub fn in_default_namespace(mut self) -> Self {
+        let is_namespaced = matches!(self, Self::Workload(_) | Self::Service(_) | Self::Ingress(_) | Self::Other(_));
+        let meta = self.meta_mut();
+        if is_namespaced && meta.namespace.is_empty() {
+            meta.namespace = SmolStr::new_static(DEFAULT_NAMESPACE);
+        }
+        self
     }
 
     /// Identity of the object.

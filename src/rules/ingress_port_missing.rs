@@ -75,7 +75,6 @@ fn explain(hop: &Hop<'_>, scene: &Scene<'_>) -> Words {
 }
 
 fn explain_own_write(backend: &Backend, service: &Service, wanted: &PortRef) -> Words {
-    let member = if matches!(wanted, PortRef::Number(_)) { "number" } else { "name" };
     let name = &service.meta.name;
     let help = if let Some(port) = service.ports.iter().find(|it| it.target == *wanted) {
         format!("{wanted} is its targetPort; use its port {}", port.port)
@@ -87,7 +86,7 @@ fn explain_own_write(backend: &Backend, service: &Service, wanted: &PortRef) -> 
         }
     };
     Words {
-        field: format!("{}/service/port/{member}", backend.pointer()),
+        field: backend.port_pointer(),
         message: format!("Service \"{name}\" has no port {wanted} for {} ({})", backend.route(), offered(service)),
         help,
     }

@@ -62,7 +62,7 @@ fn explain_own_write(ingress: &Ingress, backend: &Backend, scene: &Scene<'_>) ->
         (None, None) => "create the Service, or correct the name".to_owned(),
     };
     Words {
-        field: format!("{}/service/name", backend.pointer()),
+        field: backend.service_pointer(),
         message: format!(
             "backend Service \"{service}\" of {} does not exist in namespace \"{namespace}\"",
             backend.route()

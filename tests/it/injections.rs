@@ -50,6 +50,7 @@ enum Expect {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the names of the policy")]
 struct Settings {
     sleep_seconds: Option<i64>,
     app_drain_seconds: Option<i64>,
