@@ -278,7 +278,7 @@ fn ingress_links(ingress: &Value, services: &[&Value], id: &str, is_own: bool, l
         let service = services.iter().find(|it| it["metadata"]["name"] == backend["name"]);
         links.push(Link {
             identity: format!("{id} {route}"),
-            asks: format!("{} {}", backend["name"], backend["port"]),
+            asks: format!("{} {}", backend["name"], wanted(&backend["port"])),
             is_own,
             state: service.map_or(State::Absent, |it| backend_state(spec, &backend["port"], it)),
             is_backend: true,
@@ -288,8 +288,13 @@ fn ingress_links(ingress: &Value, services: &[&Value], id: &str, is_own: bool, l
     }
 }
 
+/// The port of an Ingress backend: the number, or else the name.
+fn wanted(port: &Value) -> &Value {
+    if port["number"].is_null() { &port["name"] } else { &port["number"] }
+}
+
 fn backend_state(spec: &Value, port: &Value, service: &Value) -> State {
-    let wanted = if port["number"].is_null() { &port["name"] } else { &port["number"] };
+    let wanted = wanted(port);
     let ports = || list(&service["spec"]["ports"]);
     let has = ports().any(|it| if wanted.is_number() { it["port"] == *wanted } else { it["name"] == *wanted });
     if wanted.is_null() || service["spec"]["type"] == "ExternalName" || has {

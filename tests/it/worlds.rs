@@ -109,20 +109,53 @@ pub(crate) fn object(dice: &mut Dice) -> Object {
 
 /// A cluster, and a write to it: the old object, if there was one, and the new one.
 pub(crate) fn write(dice: &mut Dice) -> (Vec<Object>, Option<Object>, Object) {
-    let (old, new) = update(dice);
+    let path = if dice.chance(50) { whole_path(dice) } else { Vec::new() };
+    let (make, old) = match path.as_slice() {
+        [] => {
+            let make = dice.pick(&MAKERS);
+            (make, make(dice))
+        }
+        path => {
+            let index = dice.below(path.len());
+            ([workload, service, ingress][index], path[index].clone())
+        }
+    };
+    let new = next_state(&old, make, dice);
     let is_update = !dice.chance(35);
-    let mut cluster = cluster(dice);
-    cluster.retain(|it| key(&it.0) != key(&new.0));
-    if is_update {
-        cluster.push(old.clone());
+    let mut objects = cluster(dice);
+    for object in path {
+        objects.retain(|it| key(&it.0) != key(&object.0));
+        objects.push(object);
     }
-    (cluster, is_update.then_some(old), new)
+    objects.retain(|it| key(&it.0) != key(&new.0));
+    if is_update {
+        objects.push(old.clone());
+    }
+    (objects, is_update.then_some(old), new)
 }
 
-/// Two states of one object. The new one keeps most of the old: what changes everything says little about single links.
-fn update(dice: &mut Dice) -> (Object, Object) {
-    let make = dice.pick(&MAKERS);
-    let (old, mut new) = (make(dice), make(dice));
+/// A Deployment, a Service and an Ingress that lead to each other, now and then of one release.
+fn whole_path(dice: &mut Dice) -> Vec<Object> {
+    let annotations = dice.maybe(30, |_| json!({ "meta.helm.sh/release-name": "a" }));
+    let meta = |name: &str| without_nulls(json!({ "name": name, "namespace": "shop", "annotations": annotations }));
+    let container = json!({ "name": "web", "image": "a", "ports": [{ "name": "http", "containerPort": 8080 }] });
+    let template = json!({ "metadata": { "labels": { "app": "a" } }, "spec": { "containers": [container] } });
+    let backend = json!({ "service": { "name": "web", "port": { "number": 80 } } });
+    let path = json!({ "path": "/", "pathType": "Prefix", "backend": backend });
+    let rules = json!([{ "host": "shop.example.com", "http": { "paths": [path] } }]);
+    let service = json!({ "selector": { "app": "a" }, "ports": [{ "port": 80, "targetPort": "http" }] });
+    [
+        json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta("web"), "spec": { "template": template } }),
+        json!({ "apiVersion": "v1", "kind": "Service", "metadata": meta("web"), "spec": service }),
+        json!({ "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta("shop"), "spec": { "rules": rules } }),
+    ]
+    .map(Object)
+    .to_vec()
+}
+
+/// Another state of an object. It keeps most of the old one: what changes everything says little about single links.
+fn next_state(old: &Object, make: Maker, dice: &mut Dice) -> Object {
+    let mut new = make(dice);
     blend(&old.0, &mut new.0, dice);
     for field in ["kind", "apiVersion"] {
         new.0[field] = old.0[field].clone();
@@ -130,7 +163,7 @@ fn update(dice: &mut Dice) -> (Object, Object) {
     for field in ["name", "namespace"] {
         new.0["metadata"][field] = old.0["metadata"][field].clone();
     }
-    (old, Object(without_nulls(new.0)))
+    Object(without_nulls(new.0))
 }
 
 /// A Deployment that was patched once, and what a later apply makes of it: often a second handler beside our sleep.
