@@ -12,6 +12,7 @@ mod kube_api;
 mod manifest;
 mod oracle;
 mod properties;
+mod reviews;
 mod rig;
 mod serve_cli;
 mod server;

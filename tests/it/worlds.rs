@@ -99,8 +99,8 @@ pub(crate) fn cluster(dice: &mut Dice) -> Vec<Object> {
 type Maker = fn(&mut Dice) -> Object;
 
 /// Services and workloads often, the rest now and then.
-const MAKERS: [Maker; 12] =
-    [service, workload, ingress, service, workload, ingress, workload, service, workload, pod, pod, namespace];
+const MAKERS: [Maker; 13] =
+    [service, workload, ingress, service, workload, ingress, workload, service, workload, pod, pod, namespace, node];
 
 /// Any object of the kinds that a snapshot is made of.
 pub(crate) fn object(dice: &mut Dice) -> Object {
@@ -163,6 +163,7 @@ fn next_state(old: &Object, make: Maker, dice: &mut Dice) -> Object {
     for field in ["name", "namespace"] {
         new.0["metadata"][field] = old.0["metadata"][field].clone();
     }
+    new.0["metadata"] = without_nulls(new.0["metadata"].take());
     Object(without_nulls(new.0))
 }
 
@@ -279,6 +280,13 @@ fn namespace(dice: &mut Dice) -> Object {
         metadata["deletionTimestamp"] = json!("2026-11-20T11:00:00Z");
     }
     Object(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata }))
+}
+
+fn node(dice: &mut Dice) -> Object {
+    let version = dice.pick(&["v1.36.1", "v1.30.4-gke.1", "v1.28.9+k3s1", "vk-azure-aci-1.4"]);
+    let metadata = json!({ "name": dice.pick(&["node-0", "node-1"]) });
+    let status = json!({ "nodeInfo": { "kubeletVersion": version } });
+    Object(json!({ "apiVersion": "v1", "kind": "Node", "metadata": metadata, "status": status }))
 }
 
 fn service(dice: &mut Dice) -> Object {
