@@ -7,6 +7,7 @@ mod check;
 mod corpus;
 mod deploy;
 mod dev;
+mod injections;
 mod kube_api;
 mod manifest;
 mod rig;
