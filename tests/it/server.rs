@@ -50,7 +50,7 @@ async fn both_halves_answer_and_the_rest_is_refused_with_a_line() {
         assert_eq!((answer.status, answer.body.as_str()), (status, body), "{path}");
     }
     let answer = client.review("nonsense").await.expect("an answer");
-    assert_eq!((answer.status, answer.body.as_str()), (400, "not a review: not JSON\n"));
+    assert_eq!((answer.status, answer.body.as_str()), (400, "not a review: the AdmissionReview has no request\n"));
     let answer = client.review("{}").await.expect("the connection stays");
     assert_eq!(answer.status, 200);
     server.counted(r#"no502_reviews_total{half="mutate",kind="Service",operation="CREATE",outcome="allowed"} 1"#).await;
