@@ -16,7 +16,7 @@ pub(crate) const REPLICAS: usize = 10;
 pub(crate) const PODS: usize = WORKLOADS * REPLICAS;
 
 const SEED: u64 = 502;
-const ENV_VARIABLES: usize = 3;
+const ENV_VARIABLES: usize = 2;
 
 /// Where the objects of a world are, and what its pods have of their own.
 #[derive(Debug, Clone, Copy)]
@@ -91,11 +91,7 @@ fn container(name: &str, image: &str, ports: &str, pre_stop: bool, random: &mut 
     let mut env = String::new();
     for index in 0..ENV_VARIABLES {
         let comma = if index == 0 { "" } else { "," };
-        let _ = write!(
-            env,
-            r#"{comma}{{"name":"SETTING_{index}","value":"https://backend-{index}.shop.svc:8443/{}"}}"#,
-            random.hex(16)
-        );
+        let _ = write!(env, r#"{comma}{{"name":"SETTING_{index}","value":"backend-{index}:{}"}}"#, random.hex(4));
     }
     let probe = |path: &str| {
         format!(
@@ -138,7 +134,7 @@ fn pod_spec(workload: usize, image_digest: &str, pre_stop: bool) -> String {
 fn managed_fields() -> String {
     let container = |name: &str| {
         format!(
-            r#""k:{{\"name\":\"{name}\"}}":{{".":{{}},"f:env":{{".":{{}},"k:{{\"name\":\"SETTING_0\"}}":{{".":{{}},"f:name":{{}},"f:value":{{}}}},"k:{{\"name\":\"SETTING_1\"}}":{{".":{{}},"f:name":{{}},"f:value":{{}}}}}},"f:image":{{}},"f:imagePullPolicy":{{}},"f:livenessProbe":{{".":{{}},"f:failureThreshold":{{}},"f:httpGet":{{".":{{}},"f:path":{{}},"f:port":{{}},"f:scheme":{{}}}},"f:periodSeconds":{{}}}},"f:name":{{}},"f:ports":{{".":{{}},"k:{{\"containerPort\":8080,\"protocol\":\"TCP\"}}":{{".":{{}},"f:containerPort":{{}},"f:name":{{}},"f:protocol":{{}}}}}},"f:resources":{{".":{{}},"f:limits":{{".":{{}},"f:cpu":{{}},"f:memory":{{}}}}}}}}"#
+            r#""k:{{\"name\":\"{name}\"}}":{{".":{{}},"f:env":{{".":{{}},"k:{{\"name\":\"SETTING_0\"}}":{{".":{{}},"f:name":{{}}}}}},"f:image":{{}},"f:imagePullPolicy":{{}},"f:livenessProbe":{{".":{{}},"f:failureThreshold":{{}},"f:httpGet":{{".":{{}},"f:path":{{}},"f:port":{{}},"f:scheme":{{}}}},"f:periodSeconds":{{}}}},"f:name":{{}},"f:ports":{{".":{{}},"k:{{\"containerPort\":8080,\"protocol\":\"TCP\"}}":{{".":{{}},"f:containerPort":{{}},"f:name":{{}},"f:protocol":{{}}}}}},"f:resources":{{".":{{}},"f:limits":{{".":{{}},"f:cpu":{{}},"f:memory":{{}}}}}}}}"#
         )
     };
     format!(
