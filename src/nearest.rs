@@ -6,9 +6,12 @@ use crate::{
     snapshot::PodSet,
 };
 
-/// Similarity from which two words count as a typing mistake of each other (0 to 1, Jaro-Winkler; `wbe` and `web` have 0.6 by
-/// edit distance alone, 0.95 here; `web` and `api` have 0).
-const SIMILARITY_MIN: f64 = 0.8;
+/// Jaro-Winkler similarity from which one word is taken for another (0 to 1): `checkout` and `checkout-v2` have 0.95, `web` and
+/// `api` 0.
+const SIMILARITY_MIN: f64 = 0.85;
+
+/// One slip of the finger for so many letters of the longer word, and one in any case.
+const LETTERS_PER_SLIP: usize = 4;
 
 /// Candidates looked at, so that a namespace of ten thousand workloads costs no more than one of a thousand.
 const CANDIDATES_MAX: usize = 1_000;
@@ -16,15 +19,16 @@ const CANDIDATES_MAX: usize = 1_000;
 /// The candidate closest to `word`, if one is close. Of equal ones the first in order.
 #[must_use]
 pub fn nearest_word<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = candidates.into_iter().take(CANDIDATES_MAX).filter(|it| !it.is_empty() && *it != word);
-    let scored = scored.map(|candidate| (similarity(word, candidate), candidate));
-    let best =
-        scored.filter(|(score, _)| *score >= SIMILARITY_MIN).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1)));
-    best.map(|(_, candidate)| candidate)
+    let close =
+        candidates.into_iter().take(CANDIDATES_MAX).filter(|it| !it.is_empty() && *it != word && is_close(word, it));
+    let scored = close.map(|candidate| (strsim::jaro_winkler(word, candidate), candidate));
+    scored.max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1))).map(|(_, candidate)| candidate)
 }
 
-fn similarity(a: &str, b: &str) -> f64 {
-    strsim::jaro_winkler(a, b).max(strsim::normalized_damerau_levenshtein(a, b))
+/// A few slips (a letter too many, too few, wrong, or two in the wrong order), or the same beginning.
+fn is_close(a: &str, b: &str) -> bool {
+    let slips_max = (a.chars().count().max(b.chars().count()) / LETTERS_PER_SLIP).max(1);
+    strsim::osa_distance(a, b) <= slips_max || strsim::jaro_winkler(a, b) >= SIMILARITY_MIN
 }
 
 /// The pods that a selector that finds nothing most likely means, and the labels in which they differ from it: those that share
@@ -54,11 +58,10 @@ fn selector_similarity(selector: &Labels, labels: &Labels) -> Option<f64> {
     let mut score = 0.0;
     for (key, value) in selector.iter().filter(|(key, _)| !is_runtime_key(key)) {
         let other = labels.get(key)?;
-        let similarity = similarity(value, other);
-        if other != value && similarity < SIMILARITY_MIN && !(selector_shares_a_label(selector, labels)) {
+        if other != value && !is_close(value, other) && !selector_shares_a_label(selector, labels) {
             return None;
         }
-        score += similarity;
+        score += strsim::jaro_winkler(value, other);
     }
     Some(score)
 }

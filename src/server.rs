@@ -57,8 +57,8 @@ pub struct Server {
 pub async fn run(listener: TcpListener, admin_listener: TcpListener, server: Server, mut stop: Stop) {
     let bound = server.readiness.require("listener bound");
     let limits = server.limits.clone();
-    let reviews = Arc::new(Admit::new(&server));
-    let health = Arc::new(Admin { readiness: server.readiness.clone(), metrics: Arc::clone(&server.metrics) });
+    let reviews = Admit::new(&server).router();
+    let health = Admin { readiness: server.readiness.clone(), metrics: Arc::clone(&server.metrics) }.router();
     let (phase, admin_phase) = (watch::Sender::new(Phase::Serving), watch::Sender::new(Phase::Serving));
     let webhook = Port::webhook(listener, &server, reviews, phase.subscribe());
     let admin = Port::admin(admin_listener, &server, health, admin_phase.subscribe());

@@ -105,6 +105,10 @@ impl Synced {
         self.0 |= 1 << resource as u16;
     }
 
+    fn remove(&mut self, resource: Resource) {
+        self.0 &= !(1 << resource as u16);
+    }
+
     /// True if `resource` has been read.
     #[must_use]
     pub fn has(self, resource: Resource) -> bool {

@@ -3,7 +3,7 @@
 
 mod object;
 
-use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, pin::Pin, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use futures::{Stream, StreamExt, stream};
@@ -44,6 +44,14 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A watch that has lived this long starts again with the shortest pause.
 const RETRY_RESET: Duration = Duration::from_secs(30);
 
+/// A watch that has done nothing but fail for this long knows too little to refuse a write by. Its kind counts as unread until it
+/// has been quiet for [`STALE_QUIET`]: a watch that stands says nothing.
+const STALE_AFTER: Duration = Duration::from_mins(1);
+const STALE_QUIET: Duration = Duration::from_secs(15);
+
+/// How often failing watches are looked at.
+const STALE_CHECK: Duration = Duration::from_secs(5);
+
 /// How often the API server is asked for its version: it changes with an upgrade.
 const VERSION_POLL: Duration = Duration::from_mins(5);
 
@@ -57,6 +65,7 @@ enum Input {
     Object(Facts),
     Gone(Resource, Facts),
     ListEnds(Resource),
+    Failed(Resource),
     ServerMinor(Option<u32>),
 }
 
@@ -90,6 +99,8 @@ impl Watches {
     pub async fn run(self) -> Infallible {
         let mut inputs = stream::select_all(self.inputs());
         let mut store = Store::default();
+        let mut outages = Outages::default();
+        let mut stale_check = time::interval(STALE_CHECK);
         let mut due: Option<Instant> = None;
         let mut published = Instant::now();
         loop {
@@ -101,7 +112,18 @@ impl Watches {
                     due = None;
                     self.report();
                 }
+                _ = stale_check.tick() => {
+                    for (resource, is_fresh) in outages.check(Instant::now()) {
+                        store.set_fresh(resource, is_fresh);
+                        self.metrics.cache_synced(resource.name(), is_fresh);
+                        due = due.or(Some(published));
+                    }
+                }
                 Some(input) = inputs.next() => {
+                    if let Input::Failed(resource) = input {
+                        outages.failed(resource, Instant::now());
+                        continue;
+                    }
                     take(&mut store, input);
                     due = due.or(Some(published + PUBLISH_PAUSE));
                 }
@@ -130,22 +152,21 @@ impl Watches {
         let config = if fields.is_empty() { config } else { config.fields(fields) };
         let events = watcher(api, config).backoff(ResetTimerBackoff::new(RetryPause::default(), RETRY_RESET));
         let metrics = Arc::clone(&self.metrics);
-        let inputs = events.filter_map(move |event| {
-            metrics.cache_heard(resource.name(), Timestamp::now());
-            let input = match event {
-                Ok(watcher::Event::Init) => Some(Input::ListBegins(resource)),
-                Ok(watcher::Event::InitDone) => Some(Input::ListEnds(resource)),
-                Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-                    Some(Input::Object(object.facts()))
-                }
-                Ok(watcher::Event::Delete(object)) => Some(Input::Gone(resource, object.facts())),
+        let inputs = events.map(move |event| {
+            if event.is_ok() {
+                metrics.cache_heard(resource.name(), Timestamp::now());
+            }
+            match event {
+                Ok(watcher::Event::Init) => Input::ListBegins(resource),
+                Ok(watcher::Event::InitDone) => Input::ListEnds(resource),
+                Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => Input::Object(object.facts()),
+                Ok(watcher::Event::Delete(object)) => Input::Gone(resource, object.facts()),
                 Err(error) => {
                     metrics.watch_restarted(resource.name());
                     tracing::warn!(resource = resource.name(), error = %chain(&error), "watch failed; trying again");
-                    None
+                    Input::Failed(resource)
                 }
-            };
-            std::future::ready(input)
+            }
         });
         Box::pin(inputs)
     }
@@ -175,6 +196,7 @@ fn take(store: &mut Store, input: Input) {
             tracing::debug!(resource = resource.name(), "read completely");
         }
         Input::ServerMinor(minor) => store.set_server_minor(minor),
+        Input::Failed(_) => {}
     }
 }
 
@@ -194,6 +216,44 @@ fn server_versions(client: Client) -> Inputs {
         }
     });
     Box::pin(versions.filter_map(std::future::ready))
+}
+
+/// Since when each watch has failed, and when it failed last.
+#[derive(Debug, Default)]
+struct Outages(BTreeMap<Resource, Outage>);
+
+#[derive(Debug)]
+struct Outage {
+    since: Instant,
+    last: Instant,
+    is_reported: bool,
+}
+
+impl Outages {
+    fn failed(&mut self, resource: Resource, now: Instant) {
+        self.0.entry(resource).or_insert(Outage { since: now, last: now, is_reported: false }).last = now;
+    }
+
+    /// The kinds that have just become stale (false) or fresh again (true).
+    fn check(&mut self, now: Instant) -> Vec<(Resource, bool)> {
+        let mut changes = Vec::new();
+        self.0.retain(|resource, outage| {
+            if now - outage.last > STALE_QUIET {
+                changes.extend(outage.is_reported.then_some((*resource, true)));
+                return false;
+            }
+            if now - outage.since > STALE_AFTER && !outage.is_reported {
+                outage.is_reported = true;
+                tracing::warn!(
+                    resource = resource.name(),
+                    "the watch does not recover; nothing is refused by what it knew"
+                );
+                changes.push((*resource, false));
+            }
+            true
+        });
+        changes
+    }
 }
 
 /// Pauses between tries: doubling, bounded, for ever.
@@ -234,4 +294,26 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_that_keeps_failing_goes_stale_and_a_quiet_one_is_fresh_again() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut outages = Outages::default();
+        for second in (0..=60).step_by(5) {
+            outages.failed(Resource::Pods, at(second));
+            assert_eq!(outages.check(at(second)), []);
+        }
+        outages.failed(Resource::Pods, at(65));
+        assert_eq!(outages.check(at(65)), [(Resource::Pods, false)]);
+        assert_eq!(outages.check(at(70)), [], "said once");
+        assert_eq!(outages.check(at(85)), [(Resource::Pods, true)]);
+        outages.failed(Resource::Pods, at(90));
+        assert_eq!(outages.check(at(120)), [], "one failure is no outage");
+    }
 }

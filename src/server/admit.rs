@@ -7,11 +7,15 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::BodyExt;
-use hyper::{
-    HeaderMap, Method, Request, Response,
-    body::{Body, Bytes, Incoming},
+use axum::{
+    Router,
+    body::{Body, Bytes, HttpBody},
+    extract::{Request, State},
+    http::HeaderMap,
+    response::Response,
+    routing::post,
 };
+use http_body_util::BodyExt;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::{self, Instant},
@@ -22,7 +26,6 @@ use super::{
     answer::{Refusal, json},
     deadline,
     limits::{BODY_BYTES_MAX, DISCARDED_BODY_BYTES_MAX, SMALL_BODY_BYTES_MAX},
-    listener::Handler,
     review_port::Reviewer,
 };
 use crate::{
@@ -44,15 +47,6 @@ pub(super) struct Admit {
     body: Duration,
 }
 
-impl Handler for Admit {
-    async fn handle(&self, request: Request<Incoming>) -> Response<Bytes> {
-        match self.admit(request).await {
-            Ok(reply) => json(reply.body),
-            Err(refusal) => self.refuse(&refusal),
-        }
-    }
-}
-
 impl Admit {
     pub(super) fn new(server: &Server) -> Self {
         let limits = &server.limits;
@@ -66,13 +60,32 @@ impl Admit {
         }
     }
 
-    async fn admit(&self, request: Request<Incoming>) -> Result<Reply, Refusal> {
+    /// The routes of the webhook port.
+    pub(super) fn router(self) -> Router {
+        Router::new()
+            .route("/validate", post(validate))
+            .route("/mutate", post(mutate))
+            .method_not_allowed_fallback(wrong_method)
+            .fallback(wrong_path)
+            .with_state(Arc::new(self))
+    }
+
+    async fn answer(&self, half: Half, request: Request) -> Response {
+        match self.admit(half, request).await {
+            Ok(reply) => json(reply.body),
+            Err(refusal) => self.refuse(&refusal),
+        }
+    }
+
+    /// Refuses a request that asks for something else; its body is read and thrown away, see [`Unread`].
+    fn reject(&self, refusal: &Refusal, request: Request) -> Response {
+        drop(Unread::new(request.into_body(), self.body));
+        self.refuse(refusal)
+    }
+
+    async fn admit(&self, half: Half, request: Request) -> Result<Reply, Refusal> {
         let (head, body) = request.into_parts();
         let mut unread = Unread::new(body, self.body);
-        let half = half(head.uri.path()).ok_or(Refusal::Path)?;
-        if head.method != Method::POST {
-            return Err(Refusal::Method);
-        }
         let announced = unread.announced();
         if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
             return Err(Refusal::TooLarge);
@@ -156,7 +169,7 @@ impl Admit {
         }
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Response<Bytes> {
+    fn refuse(&self, refusal: &Refusal) -> Response {
         match refusal {
             Refusal::Overloaded(kind) => self.metrics.overloaded(*kind),
             _ => self.metrics.refused(refusal.label()),
@@ -166,12 +179,20 @@ impl Admit {
     }
 }
 
-fn half(path: &str) -> Option<Half> {
-    match path {
-        "/validate" => Some(Half::Validate),
-        "/mutate" => Some(Half::Mutate),
-        _ => None,
-    }
+async fn validate(State(admit): State<Arc<Admit>>, request: Request) -> Response {
+    admit.answer(Half::Validate, request).await
+}
+
+async fn mutate(State(admit): State<Arc<Admit>>, request: Request) -> Response {
+    admit.answer(Half::Mutate, request).await
+}
+
+async fn wrong_method(State(admit): State<Arc<Admit>>, request: Request) -> Response {
+    admit.reject(&Refusal::Method, request)
+}
+
+async fn wrong_path(State(admit): State<Arc<Admit>>, request: Request) -> Response {
+    admit.reject(&Refusal::Path, request)
 }
 
 fn earliest(limit: Instant, deadline: Option<Instant>) -> Instant {
@@ -189,12 +210,12 @@ fn shares(bytes: usize) -> u32 {
 /// A body that is being read. What is left of it when the request is refused is read and thrown away, within bounds:
 /// closing a socket with unread bytes resets it, and the client would not get to see why.
 struct Unread {
-    body: Option<Incoming>,
+    body: Option<Body>,
     discard: Duration,
 }
 
 impl Unread {
-    fn new(body: Incoming, discard: Duration) -> Self {
+    fn new(body: Body, discard: Duration) -> Self {
         Self { body: Some(body), discard }
     }
 
@@ -210,7 +231,7 @@ impl Unread {
     }
 
     /// The next piece of data; `None` at the end.
-    async fn next(&mut self) -> Option<hyper::Result<Bytes>> {
+    async fn next(&mut self) -> Option<Result<Bytes, axum::Error>> {
         loop {
             let frame = match self.body.as_mut()?.frame().await {
                 Some(Ok(frame)) => frame,

@@ -1,16 +1,19 @@
 //! Answers: their bodies, and the refusals, each with its status and one line that says what to do.
 
 use std::{
-    convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use hyper::{
-    Response, StatusCode,
-    body::{Body, Bytes, Frame, SizeHint},
-    header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    http::{
+        StatusCode,
+        header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
+    },
+    response::Response,
 };
+use hyper::body::{Frame, SizeHint};
 
 use super::{connection::Busy, limits::BODY_BYTES_MAX};
 use crate::{metrics::Overload, review::ReviewError};
@@ -21,33 +24,36 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// The API server's client retries a 429 only if this is a whole number of seconds.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// A whole body in one frame. Its connection counts as busy until it is written.
+/// A body whose connection counts as busy until it is written.
 #[derive(Debug)]
 pub(super) struct Answer {
-    data: Option<Bytes>,
+    body: Body,
     _busy: Busy,
 }
 
 impl Answer {
-    pub(super) fn new(data: Bytes, busy: Busy) -> Self {
-        Self { data: Some(data).filter(|data| !data.is_empty()), _busy: busy }
+    pub(super) fn new(body: Body, busy: Busy) -> Self {
+        Self { body, _busy: busy }
     }
 }
 
-impl Body for Answer {
+impl HttpBody for Answer {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.data.take().map(|data| Ok(Frame::data(data))))
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.data.is_none()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
+        self.body.size_hint()
     }
 }
 
@@ -110,7 +116,7 @@ impl Refusal {
         !matches!(self, Self::Unreadable(_) | Self::Panicked)
     }
 
-    pub(super) fn answer(&self) -> Response<Bytes> {
+    pub(super) fn answer(&self) -> Response {
         let mut response = line(self.status(), &self.to_string());
         if self.closes() {
             close(&mut response);
@@ -125,25 +131,25 @@ impl Refusal {
 }
 
 /// A review's answer.
-pub(super) fn json(body: Vec<u8>) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body));
+pub(super) fn json(body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
     set(&mut response, CONTENT_TYPE, JSON);
     response
 }
 
 /// Plain text that ends with a line feed.
-pub(super) fn line(status: StatusCode, text: &str) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(format!("{text}\n")));
+pub(super) fn line(status: StatusCode, text: &str) -> Response {
+    let mut response = Response::new(Body::from(format!("{text}\n")));
     *response.status_mut() = status;
     set(&mut response, CONTENT_TYPE, PLAIN);
     response
 }
 
 /// Asks the client to use another connection next time, which may reach another replica.
-pub(super) fn close<B>(response: &mut Response<B>) {
+pub(super) fn close(response: &mut Response) {
     response.headers_mut().insert(CONNECTION, CLOSE);
 }
 
-fn set(response: &mut Response<Bytes>, name: HeaderName, value: HeaderValue) {
+fn set(response: &mut Response, name: HeaderName, value: HeaderValue) {
     response.headers_mut().insert(name, value);
 }

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use axum::Router;
 use hyper::{
     Request,
     body::Incoming,
@@ -28,11 +29,12 @@ use tokio::{
     time::{self, Instant, Sleep},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tower::Service;
 
 use super::{
     answer::{Answer, close},
     limits::{HEAD_BYTES_MAX, HEADER_FIELDS_MAX, READ_BUFFER_BYTES, STREAMS_MAX},
-    listener::{Handler, Phase},
+    listener::Phase,
 };
 use crate::metrics::Metrics;
 
@@ -51,11 +53,11 @@ pub(super) struct Rules {
 }
 
 /// Serves one accepted socket to its end.
-pub(super) async fn run<H: Handler>(
+pub(super) async fn run(
     socket: TcpStream,
     tls: Option<Arc<ServerConfig>>,
     handshake: OwnedSemaphorePermit,
-    handler: Arc<H>,
+    router: Router,
     phase: watch::Receiver<Phase>,
     rules: &Rules,
 ) {
@@ -63,14 +65,14 @@ pub(super) async fn run<H: Handler>(
     let socket = BufReader::with_capacity(READ_BUFFER_BYTES, socket);
     let Some(config) = tls else {
         drop(handshake);
-        return http1(socket, handler, phase, rules).await;
+        return http1(socket, router, phase, rules).await;
     };
     let Some(stream) = shake_hands(socket, config, rules).await else { return };
     drop(handshake);
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        http2(stream, handler, phase, rules).await;
+        http2(stream, router, phase, rules).await;
     } else {
-        http1(stream, handler, phase, rules).await;
+        http1(stream, router, phase, rules).await;
     }
 }
 
@@ -89,22 +91,21 @@ async fn shake_hands(socket: Buffered, config: Arc<ServerConfig>, rules: &Rules)
     None
 }
 
-async fn http1<S, H>(stream: S, handler: Arc<H>, phase: watch::Receiver<Phase>, rules: &Rules)
+async fn http1<S>(stream: S, router: Router, phase: watch::Receiver<Phase>, rules: &Rules)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Handler,
 {
     let clock = Arc::new(Clock::new());
     let watched = TokioIo::new(Watched { stream, clock: Arc::clone(&clock) });
     let (beat, current) = (Arc::clone(&clock), phase.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        let (busy, handler, current) = (Busy::new(&beat), Arc::clone(&handler), current.clone());
+        let (busy, mut router, current) = (Busy::new(&beat), router.clone(), current.clone());
         async move {
-            let mut response = handler.handle(request).await;
+            let mut response = router.call(request).await?;
             if *current.borrow() != Phase::Serving {
                 close(&mut response);
             }
-            Ok::<_, Infallible>(response.map(|data| Answer::new(data, busy)))
+            Ok::<_, Infallible>(response.map(|body| Answer::new(body, busy)))
         }
     });
     let connection = http1::Builder::new()
@@ -115,20 +116,19 @@ where
     drive(pin!(connection), http1::Connection::graceful_shutdown, &clock, phase, rules).await;
 }
 
-async fn http2<S, H>(stream: S, handler: Arc<H>, phase: watch::Receiver<Phase>, rules: &Rules)
+async fn http2<S>(stream: S, router: Router, phase: watch::Receiver<Phase>, rules: &Rules)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Handler,
 {
     // No `Watched`: pings and settings are bytes too, and none of them is the head of a request.
     let clock = Arc::new(Clock::new());
     let beat = Arc::clone(&clock);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (busy, handler) = (Busy::new(&beat), Arc::clone(&handler));
+        let (busy, mut router) = (Busy::new(&beat), router.clone());
         async move {
-            let mut response = handler.handle(request).await;
+            let mut response = router.call(request).await?;
             response.headers_mut().remove(hyper::header::CONNECTION);
-            Ok::<_, Infallible>(response.map(|data| Answer::new(data, busy)))
+            Ok::<_, Infallible>(response.map(|body| Answer::new(body, busy)))
         }
     });
     let connection = http2::Builder::new(TokioExecutor::new())

@@ -1,12 +1,9 @@
 //! One port: accepts connections within the bounds, each served by its own task, until it is time to stop.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
+use axum::Router;
 use futures::FutureExt;
-use hyper::{
-    Request, Response,
-    body::{Bytes, Incoming},
-};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -16,8 +13,6 @@ use tokio::{
 
 use super::{
     Server, TlsConfig,
-    admin::Admin,
-    admit::Admit,
     connection::{self, Rules},
     limits::Limits,
 };
@@ -37,49 +32,36 @@ pub(super) enum Phase {
     Stopping,
 }
 
-/// What a port does with a request.
-pub(super) trait Handler: Send + Sync + 'static {
-    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<Bytes>> + Send;
-}
-
 /// A bound port, ready to serve.
 #[derive(Debug)]
-pub(super) struct Port<H> {
+pub(super) struct Port {
     tcp: TcpListener,
     tls: Option<TlsConfig>,
-    handler: Arc<H>,
+    router: Router,
     phase: watch::Receiver<Phase>,
     rules: Arc<Rules>,
     connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
 }
 
-impl Port<Admit> {
-    pub(super) fn webhook(
-        tcp: TcpListener,
-        server: &Server,
-        handler: Arc<Admit>,
-        phase: watch::Receiver<Phase>,
-    ) -> Self {
-        let rules = rules(&server.limits, Some(Arc::clone(&server.metrics)));
+impl Port {
+    pub(super) fn webhook(tcp: TcpListener, server: &Server, router: Router, phase: watch::Receiver<Phase>) -> Self {
         Self {
             tcp,
             tls: Some(Arc::clone(&server.tls)),
-            handler,
+            router,
             phase,
-            rules,
+            rules: rules(&server.limits, Some(Arc::clone(&server.metrics))),
             connections: Arc::new(Semaphore::new(server.limits.connections_max)),
             handshakes: Arc::new(Semaphore::new(server.limits.handshakes_max)),
         }
     }
-}
 
-impl Port<Admin> {
-    pub(super) fn admin(tcp: TcpListener, server: &Server, handler: Arc<Admin>, phase: watch::Receiver<Phase>) -> Self {
+    pub(super) fn admin(tcp: TcpListener, server: &Server, router: Router, phase: watch::Receiver<Phase>) -> Self {
         Self {
             tcp,
             tls: None,
-            handler,
+            router,
             phase,
             rules: rules(&server.limits, None),
             connections: Arc::new(Semaphore::new(server.limits.admin_connections_max)),
@@ -105,7 +87,7 @@ struct Accepted {
     handshake: OwnedSemaphorePermit,
 }
 
-impl<H: Handler> Port<H> {
+impl Port {
     /// Accepts until [`Phase::Stopping`], then returns once every connection is closed.
     pub(super) async fn serve(self) {
         let mut tasks = JoinSet::new();
@@ -148,12 +130,12 @@ impl<H: Handler> Port<H> {
     fn spawn(&self, tasks: &mut JoinSet<()>, accepted: Accepted) {
         let Accepted { socket, connection, handshake } = accepted;
         let tls = self.tls.as_ref().map(|tls| tls.load_full());
-        let (handler, phase, rules) = (Arc::clone(&self.handler), self.phase.clone(), Arc::clone(&self.rules));
+        let (router, phase, rules) = (self.router.clone(), self.phase.clone(), Arc::clone(&self.rules));
         tasks.spawn(async move {
             if let Err(error) = socket.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY");
             }
-            connection::run(socket, tls, handshake, handler, phase, &rules).await;
+            connection::run(socket, tls, handshake, router, phase, &rules).await;
             drop(connection);
         });
     }

@@ -127,6 +127,8 @@ pub struct Store {
     /// Names seen since a list began, by kind.
     listing: FxHashMap<Resource, FxHashSet<(SmolStr, SmolStr)>>,
     changed: BTreeSet<SmolStr>,
+    /// Kinds that have been read completely at least once.
+    listed: Synced,
     published: Snapshot,
 }
 
@@ -142,6 +144,16 @@ impl Store {
     /// The API server's minor version.
     pub fn set_server_minor(&mut self, minor: Option<u32>) {
         self.published.versions.server_minor = minor;
+    }
+
+    /// What is known of `resource` is too old to refuse anything by (false), or in order again (true). A kind that was never
+    /// read stays unread.
+    pub fn set_fresh(&mut self, resource: Resource, is_fresh: bool) {
+        if !is_fresh {
+            self.published.synced.remove(resource);
+        } else if self.listed.has(resource) {
+            self.published.synced.add(resource);
+        }
     }
 
     /// Adds or replaces an object.
@@ -283,6 +295,7 @@ impl Store {
                 self.remove(resource, &namespace, &name);
             }
         }
+        self.listed.add(resource);
         self.published.synced.add(resource);
         self.label_sets.retain(|it| Arc::strong_count(it) > 1);
         self.port_lists.retain(|it| Arc::strong_count(it) > 1);

@@ -59,7 +59,7 @@ pub(crate) fn fresh_certificate() -> Ephemeral {
 pub(crate) fn allow(half: Half, body: &[u8]) -> Result<Reply, ReviewError> {
     match body {
         b"panic" => std::panic::resume_unwind(Box::new("asked to")),
-        b"nonsense" => Err(ReviewError::NoRequest),
+        b"nonsense" => Err(ReviewError::NoUid),
         _ => {
             let uid = body.len().to_string();
             let summary = Summary { uid, kind: "Service", operation: "CREATE", allowed: true, ..Summary::default() };

@@ -50,7 +50,7 @@ async fn both_halves_answer_and_the_rest_is_refused_with_a_line() {
         assert_eq!((answer.status, answer.body.as_str()), (status, body), "{path}");
     }
     let answer = client.review("nonsense").await.expect("an answer");
-    assert_eq!((answer.status, answer.body.as_str()), (400, "not a review: the AdmissionReview has no request\n"));
+    assert_eq!((answer.status, answer.body.as_str()), (400, "not a review: the request has no uid\n"));
     let answer = client.review("{}").await.expect("the connection stays");
     assert_eq!(answer.status, 200);
     server.counted(r#"no502_reviews_total{half="mutate",kind="Service",operation="CREATE",outcome="allowed"} 1"#).await;
@@ -192,6 +192,17 @@ async fn eight_mebibytes_are_read_and_one_byte_more_is_refused() {
     }
     assert_eq!(server.connect().await.review("{}").await.expect("an answer").status, 200);
     server.counted(r#"no502_refusals_total{reason="body_too_large"} 2"#).await;
+}
+
+/// A client that reads only after it has sent everything, as simple ones do.
+#[tokio::test]
+async fn a_refused_body_is_swallowed_so_that_the_refusal_can_be_read() {
+    let server = start(Limits::default()).await;
+    let bytes = 9 * 1024 * 1024;
+    let mut stream = half_a_body(&server, "/validate", bytes, bytes).await;
+    let answer = rest(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.ends_with("body too large: at most 8388608 bytes\n"), "{answer}");
 }
 
 /// curl asks before it sends a large body.
@@ -362,6 +373,23 @@ async fn what_is_in_flight_after_the_drain_is_finished_and_a_stalled_one_is_not_
     server.trigger.pull();
     server.stopped().await;
     assert!(before.elapsed() < 10 * SHORT, "{:?}", before.elapsed());
+}
+
+/// A connection that was let in at the last moment: its request is on the way.
+#[tokio::test]
+async fn a_request_that_crosses_the_end_of_the_drain_is_answered() {
+    let linger = Duration::from_secs(10);
+    let server = start(Limits { drain: SHORT, linger, finish: linger, ..Limits::default() }).await;
+    let (mut late, address) = (server.connect().await, server.address);
+    server.trigger.pull();
+    let closed = async {
+        while TcpStream::connect(address).await.is_ok() {
+            time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    time::timeout(PATIENCE, closed).await.expect("accepts no more");
+    let answer = late.review("{}").await.expect("an answer");
+    assert_eq!((answer.status, answer.closes), (200, true));
 }
 
 #[tokio::test]
