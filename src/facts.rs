@@ -89,6 +89,13 @@ impl std::fmt::Display for PortRef {
     }
 }
 
+/// True for a text that no object, port or container can be called, such as `${NAME}`, `<service>` or `PORT`: somebody fills it in
+/// before it is applied, so that nothing can be said about what it names (reference: rules 7).
+#[must_use]
+pub fn is_placeholder(name: &str) -> bool {
+    !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
+}
+
 /// Transport protocol of a port.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
@@ -132,7 +139,8 @@ impl Facts {
     /// # Errors
     /// When `json` is not one JSON object; a field of a wrong type is no error, it reads as absent.
     pub fn read(json: &str) -> Result<Self, serde_json::Error> {
-        Ok(Self::from_wire(&serde_json::from_str(json)?, None))
+        let wire::Maybe(object) = serde_json::from_str(json)?;
+        Ok(Self::from_wire(&object.ok_or_else(|| serde::de::Error::custom("not a JSON object"))?, None))
     }
 
     /// Reads one item of a list, which does not say what it is.
@@ -213,6 +221,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn placeholders_are_no_names() {
+        for name in ["${NAME}", "<service>", "PORT", "@X@", "{{ .Values.name }}", "SERVICE_NAME"] {
+            assert!(is_placeholder(name), "{name}");
+        }
+        for name in ["web", "http-2", "8080", "web.example.com", ""] {
+            assert!(!is_placeholder(name), "{name}");
+        }
+    }
+
+    #[test]
     fn minor_versions_of_vendors_are_read() {
         assert_eq!(minor_version("v1.34.2"), Some(34));
         assert_eq!(minor_version("v1.30.4-gke.1"), Some(30));
@@ -225,6 +243,13 @@ mod tests {
     fn a_kind_of_another_group_is_not_the_core_one() {
         let knative = r#"{"apiVersion":"serving.knative.dev/v1","kind":"Service","metadata":{"name":"a"},"spec":{}}"#;
         assert!(matches!(Facts::read(knative).unwrap(), Facts::Other(_)));
+    }
+
+    #[test]
+    fn only_a_json_object_is_an_object() {
+        for json in ["[]", r#"["v1","Service",{"name":"a"}]"#, "null", "7", "\"x\"", ""] {
+            assert!(Facts::read(json).is_err(), "{json}");
+        }
     }
 
     #[test]

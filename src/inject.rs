@@ -15,7 +15,7 @@ use crate::{
     facts::{Container, Facts, Workload},
     patch::{PatchBuilder, PatchError, escape},
     policy::{InjectionSettings, Policies},
-    snapshot::{Snapshot, World},
+    snapshot::Snapshot,
 };
 
 /// One write to one workload, as the mutating half sees it.
@@ -91,7 +91,19 @@ impl<'a> Plan<'a> {
     }
 
     fn repair(&mut self, candidate: Candidate<'a>) {
-        for container in handler_repair::superseded_sleeps(candidate) {
+        for (container, is_ours) in handler_repair::superseded_sleeps(candidate) {
+            if !is_ours {
+                self.notices.push(Notice {
+                    injections: &["handler-repair"],
+                    outcome: "skipped",
+                    text: format!(
+                        "preStop of container {} has a sleep and another handler, and the API server allows one; remove the \
+                         sleep (an apply keeps the fields that it did not set itself)",
+                        container.name
+                    ),
+                });
+                continue;
+            }
             self.repairs.push(container);
             self.marker.forget(&container.name);
             self.notices.push(Notice {
@@ -108,31 +120,35 @@ impl<'a> Plan<'a> {
 
     fn add_sleeps(&mut self, candidate: Candidate<'a>, snapshot: &Snapshot, settings: InjectionSettings) {
         let workload = candidate.new;
-        let Some(sleeps) = pre_stop::plan(workload, settings) else { return };
-        if !serves_traffic(workload, snapshot) {
+        let mut sleeps = Sleeps::plan(workload, &self.repairs, settings);
+        if sleeps.is_nothing() || !serves_traffic(workload, snapshot) {
             return;
         }
-        let skip = |text: String| Notice { injections: &["prestop"], outcome: "skipped", text };
         if let Some(reason) = pre_stop::reason_to_skip(workload) {
-            return self.notices.push(skip(reason));
+            return self.skip(reason);
         }
-        if let Some(reason) = native_sleep_is_missing(snapshot) {
-            return self.notices.push(skip(reason));
+        let withheld = native_sleep_is_missing(snapshot).or_else(|| sleeps.no_room(settings));
+        if let Some(reason) = withheld.filter(|_| !sleeps.containers.is_empty()) {
+            self.skip(reason);
+            sleeps = sleeps.without_new_ones(workload, settings);
         }
-        if sleeps.is_capped_to_nothing() {
-            let text = format!(
-                "no room for a preStop sleep within the longest grace period {}s; nothing injected",
-                settings.max_grace_seconds
-            );
-            return self.notices.push(skip(text));
+        if sleeps.is_nothing() {
+            return;
         }
-        let injections: &[&str] = if sleeps.raised_grace.is_some() { &["prestop", "grace"] } else { &["prestop"] };
-        self.notices.push(Notice { injections, outcome: "injected", text: sleeps.notice(workload) });
+        self.notices.push(Notice {
+            injections: sleeps.injections(),
+            outcome: "injected",
+            text: sleeps.notice(workload, settings),
+        });
         for container in &sleeps.containers {
             self.marker.remember(&container.name, sleeps.seconds);
         }
         self.marker.grace = sleeps.raised_grace.or(self.marker.grace);
         self.sleeps = Some(sleeps);
+    }
+
+    fn skip(&mut self, text: String) {
+        self.notices.push(Notice { injections: &["prestop"], outcome: "skipped", text });
     }
 
     fn finish(self, workload: &Workload) -> Injection {
@@ -233,11 +249,7 @@ fn second_pass(
 /// A Service selects the template, or a regular container declares a TCP port that is not for metrics, health checks or debugging
 /// (reference: mutations 5). On a creation the Service may not exist yet.
 fn serves_traffic(workload: &Workload, snapshot: &Snapshot) -> bool {
-    pre_stop::declares_a_serving_port(workload) || {
-        let facts = Facts::Workload(workload.clone());
-        let world = World::after(snapshot, &workload.meta, None, Some(&facts));
-        !world.services_of_subject().is_empty()
-    }
+    pre_stop::declares_a_serving_port(workload) || snapshot.has_service_for(workload)
 }
 
 /// Why the native sleep action cannot be used; `None` if it can.

@@ -6,7 +6,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use crate::{
-    facts::{Backend, Facts, Ingress, Meta, Service, ServicePort, WorkloadForm},
+    facts::{Backend, Facts, Ingress, Meta, Service, ServicePort, Workload, WorkloadForm},
     rule::{Cause, Check, Finding, Kind, LinkCheck, ObjectName, Rule},
     rules,
     snapshot::{Resource, World},
@@ -105,32 +105,60 @@ impl<'a> Hop<'a> {
         }
     }
 
-    /// The kinds that must have been read before anything can be said about the hop.
-    fn needs(&self) -> &'static [Resource] {
-        match self {
-            Self::Selector(_) | Self::Port(..) => &Resource::POD_SOURCES,
-            Self::Backend(..) => &[Resource::Services],
+    /// The kinds that must have been read before anything can be said about the hop. The written object is known anyway.
+    fn needs(&self, is_own: bool) -> &'static [Resource] {
+        match (self, is_own) {
+            (Self::Selector(_) | Self::Port(..), true) => &Resource::POD_SOURCES,
+            (Self::Selector(_) | Self::Port(..), false) => &PODS_AND_SERVICES,
+            (Self::Backend(..), true) => &[Resource::Services],
+            (Self::Backend(..), false) => &[Resource::Ingresses],
         }
     }
 
     /// True if one release brings both sides, so that a mismatch is an order of arrival and not a fault. Never for what drops
     /// running pods from a Service: new pods take time, whoever applies (reference: rules 4.4).
-    fn is_softened(&self, kind: Kind, world: &World<'_>) -> bool {
+    fn is_softened(&self, kind: Kind, before: &World<'a>, after: &World<'a>) -> bool {
         match (self, kind) {
             (Self::Backend(ingress, backend), Kind::Broken | Kind::Mismatch) => {
                 let owners = &ingress.meta.release_owners;
-                match world.service(&ingress.meta.namespace, &backend.service) {
+                // A Service that this write deletes had its owner; one that was never there counts as having the writer's.
+                let service = |world: &World<'a>| world.service(&ingress.meta.namespace, &backend.service);
+                match service(after).or_else(|| service(before)) {
                     Some(service) => owners.share(&service.meta.release_owners),
                     None => !owners.is_empty(),
                 }
             }
             (Self::Port(service, _), Kind::Mismatch) => {
-                let selection = world.selection(&service.meta.namespace, &service.selector);
+                let selection = after.selection(&service.meta.namespace, &service.selector);
                 selection.sets.iter().any(|set| set.release_owners.share(&service.meta.release_owners))
             }
             _ => false,
         }
     }
+}
+
+const PODS_AND_SERVICES: [Resource; 6] = [
+    Resource::Services,
+    Resource::Deployments,
+    Resource::StatefulSets,
+    Resource::DaemonSets,
+    Resource::ReplicaSets,
+    Resource::Pods,
+];
+
+/// The kinds that must have been read before it is known which links of others lead to an object.
+fn referrers_of(facts: &Facts) -> &'static [Resource] {
+    match facts {
+        Facts::Workload(workload) if !is_made_by_a_controller(workload) => &[Resource::Services],
+        Facts::Service(_) => &[Resource::Ingresses],
+        _ => &[],
+    }
+}
+
+/// Pods and `ReplicaSets` of a controller come from a template that was looked at when it was written.
+fn is_made_by_a_controller(workload: &Workload) -> bool {
+    let meta = &workload.meta;
+    meta.controller.is_some() && (workload.form == WorkloadForm::Pod || meta.kind == "ReplicaSet")
 }
 
 /// Every link rule with its id.
@@ -163,30 +191,29 @@ pub struct LinkReport {
 
 /// Looks at every hop that the write can change.
 #[must_use]
-pub fn examine(write: Write<'_>, before: &World<'_>, after: &World<'_>) -> LinkReport {
+pub fn examine<'a>(write: Write<'a>, before: &World<'a>, after: &World<'a>) -> LinkReport {
     let mut report = LinkReport::default();
     let Some(meta) = write.meta() else { return report };
-    let old_hops = write.old.map(|it| hops_around(it, before)).unwrap_or_default();
-    let mut new_hops = write.new.map(|it| hops_around(it, after)).unwrap_or_default();
-    // Links of others that this write leaves behind: Services that selected the old labels, Ingresses that led here.
     let is_own = |hop: &Hop<'_>| hop.referrer().is_same_object(meta);
-    for hop in old_hops.iter().filter(|hop| !is_own(hop)) {
-        if !new_hops.iter().any(|it| it.is_same_link(hop)) {
-            new_hops.push(*hop);
+    let old_hops = write.old.map(|it| hops_around(it, before)).unwrap_or_default();
+    let new_hops = write.new.map(|it| hops_around(it, after)).unwrap_or_default();
+    // Links of others that this write leaves behind: Services that selected the old labels, Ingresses that led here.
+    let is_left = |hop: &&Hop<'_>| !is_own(hop) && !new_hops.iter().any(|it| it.is_same_link(hop));
+    let left: Vec<Hop<'_>> = old_hops.iter().filter(is_left).copied().collect();
+    report.read(write.new.or(write.old).map(referrers_of).unwrap_or_default(), after);
+    for hop in new_hops.iter().chain(&left) {
+        if report.read(hop.needs(is_own(hop)), after) {
+            // A link of another object was there before, whether or not the written object was near it.
+            let counterpart = if is_own(hop) { counterpart(hop, &old_hops) } else { Some(hop) };
+            report.findings.extend(compare(hop, counterpart, write, before, after));
         }
     }
-    for hop in &new_hops {
-        if !after.knows(hop.needs()) {
-            report.unread.extend(hop.needs().iter().filter(|it| !after.knows(&[**it])));
-            continue;
-        }
-        // A link of another object was there before, whether or not the written object was near it.
-        let counterpart = if is_own(hop) { old_hops.iter().find(|it| it.is_same_link(hop)) } else { Some(hop) };
-        report.findings.extend(compare(hop, counterpart, write, before, after));
-    }
-    for hop in old_hops.iter().filter(|hop| is_own(hop) && write.new.is_some()) {
-        if after.knows(hop.needs()) && !new_hops.iter().any(|it| it.is_same_link(hop)) {
-            report.findings.extend(removal(hop, write, before, after));
+    if write.new.is_some() {
+        let removed = old_hops.iter().filter(|hop| is_own(hop) && !new_hops.iter().any(|it| it.is_same_link(hop)));
+        for hop in removed.chain(&left) {
+            if after.knows(hop.needs(is_own(hop))) {
+                report.findings.extend(removal(hop, write, before, after));
+            }
         }
     }
     report.unread.sort_unstable();
@@ -194,12 +221,27 @@ pub fn examine(write: Write<'_>, before: &World<'_>, after: &World<'_>) -> LinkR
     report
 }
 
-fn compare(
-    hop: &Hop<'_>,
-    old: Option<&Hop<'_>>,
-    write: Write<'_>,
-    before: &World<'_>,
-    after: &World<'_>,
+impl LinkReport {
+    /// True if all of these kinds have been read; otherwise notes which have not.
+    fn read(&mut self, resources: &[Resource], world: &World<'_>) -> bool {
+        let unread = self.unread.len();
+        self.unread.extend(resources.iter().filter(|it| !world.knows(&[**it])));
+        self.unread.len() == unread
+    }
+}
+
+/// The same link in the old object. An Ingress may have one route twice: then the one that asked for the same thing.
+fn counterpart<'b, 'a>(hop: &Hop<'_>, old_hops: &'b [Hop<'a>]) -> Option<&'b Hop<'a>> {
+    let same_links = || old_hops.iter().filter(|it| it.is_same_link(hop));
+    same_links().find(|it| it.asks_the_same(hop)).or_else(|| same_links().next())
+}
+
+fn compare<'a>(
+    hop: &Hop<'a>,
+    old: Option<&Hop<'a>>,
+    write: Write<'a>,
+    before: &World<'a>,
+    after: &World<'a>,
 ) -> Option<Finding> {
     let (State::Unresolved(kind), Some((rule, check))) = state_of(hop, after) else { return None };
     let meta = write.meta()?;
@@ -220,27 +262,30 @@ fn compare(
         rule: rule.id,
         kind,
         cause,
-        is_softened: hop.is_softened(kind, after),
+        is_softened: hop.is_softened(kind, before, after),
         object: ObjectName::from(meta),
         words: (check.explain)(hop, &scene),
     })
 }
 
-/// A hop that resolved and that the write took out of its own object, where that is worth a word.
+/// A hop that resolved and that the write took out of its own object, or left although others keep it, where that is worth a word.
 fn removal(hop: &Hop<'_>, write: Write<'_>, before: &World<'_>, after: &World<'_>) -> Option<Finding> {
-    if state_of(hop, before).0 != State::Resolved {
+    let meta = write.meta()?;
+    let is_referrer = hop.referrer().is_same_object(meta);
+    let is_broken = !is_referrer && state_of(hop, after).0 != State::Resolved;
+    if is_broken || state_of(hop, before).0 != State::Resolved {
         return None;
     }
     let (rule, explain) = link_rules()
         .filter(|(_, check)| (check.state)(hop, before) == State::Resolved)
         .find_map(|(rule, check)| check.explain_removal.map(|explain| (rule, explain)))?;
-    let scene = Scene { before, after, write, kind: Kind::Risk, is_referrer: true };
+    let scene = Scene { before, after, write, kind: Kind::Risk, is_referrer };
     Some(Finding {
         rule: rule.id,
         kind: Kind::Risk,
         cause: Cause::ThisWrite,
         is_softened: false,
-        object: ObjectName::from(write.meta()?),
+        object: ObjectName::from(meta),
         words: explain(hop, &scene),
     })
 }
@@ -257,10 +302,7 @@ fn hops_around<'a>(facts: &'a Facts, world: &World<'a>) -> Vec<Hop<'a>> {
             service_hops(service).chain(backends).collect()
         }
         Facts::Ingress(ingress) => ingress_hops(ingress).collect(),
-        // Pods of a controller come from a template that was looked at when it was written.
-        Facts::Workload(workload) if workload.form == WorkloadForm::Pod && workload.meta.controller.is_some() => {
-            Vec::new()
-        }
+        Facts::Workload(workload) if is_made_by_a_controller(workload) => Vec::new(),
         Facts::Workload(_) => world.services_of_subject().into_iter().flat_map(service_hops).collect(),
         Facts::Namespace(_) | Facts::Node(_) | Facts::Other(_) => Vec::new(),
     }

@@ -104,7 +104,7 @@ fn validate<'a>(
     let mut response = Response::allowed(request);
     if !verdict.is_allowed() {
         response.allowed = false;
-        response.status = Some(Status::forbidden(verdict.denials.join("\n")));
+        response.status = Some(Status::forbidden(warning::denial(&verdict.denials)));
     }
     response.audit_annotations = audit_annotations(&verdict);
     response.warnings = warning::compile(verdict.warnings, VALIDATING_CHARS_MAX);

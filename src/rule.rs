@@ -43,7 +43,8 @@ pub struct LinkCheck {
     pub state: fn(&Hop<'_>, &World<'_>) -> State,
     /// Words for a hop whose state is [`State::Unresolved`].
     pub explain: fn(&Hop<'_>, &Scene<'_>) -> Words,
-    /// Words for a hop that resolved and that the write took away while its object stays; `None` where that is fine.
+    /// Words for a hop that resolved and that the write took out of an object that stays, or that the written object has left to
+    /// others; `None` where that is fine.
     pub explain_removal: Option<fn(&Hop<'_>, &Scene<'_>) -> Words>,
 }
 

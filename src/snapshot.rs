@@ -18,7 +18,7 @@ pub use self::{
     store::Store,
     world::{Selection, World},
 };
-use crate::facts::{Ingress, Namespace, Service};
+use crate::facts::{Ingress, Namespace, Service, Workload};
 
 /// All facts of the cluster at one moment.
 #[derive(Debug, Clone, Default)]
@@ -140,6 +140,14 @@ impl Snapshot {
     #[must_use]
     pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
         self.shard(namespace)?.services.get(name)
+    }
+
+    /// True if a Service sends traffic to the pods that a workload makes from its template.
+    #[must_use]
+    pub fn has_service_for(&self, workload: &Workload) -> bool {
+        let set = PodSet::of(workload);
+        let shard = self.shard(&workload.meta.namespace);
+        set.zip(shard).is_some_and(|(set, shard)| !shard.services.selecting(&set).is_empty())
     }
 
     /// The Ingress of that name.

@@ -2,7 +2,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use crate::{
-    facts::{Facts, Workload, WorkloadForm},
+    facts::{Facts, Meta, Workload},
     link::{self, Write},
     policy::{Action, Policies},
     rule::{Cause, Check, Fault, Finding, ObjectName},
@@ -61,7 +61,7 @@ pub fn decide(
     findings.extend(self_findings(write));
     let cap = Cap::of(write, requester, snapshot, policies, now);
     for finding in findings {
-        verdict.add(&finding, cap.as_ref(), policies, now);
+        verdict.add(&finding, write.is_deletion(), cap.as_ref(), policies, now);
     }
     verdict
 }
@@ -70,15 +70,15 @@ pub fn decide(
 fn is_out_of_scope(write: Write<'_>, requester: Requester<'_>, snapshot: &Snapshot, policies: &Policies) -> bool {
     let Some(meta) = write.meta() else { return true };
     let namespace_is_going = snapshot.namespace(&meta.namespace).is_some_and(|it| it.meta.deleting);
-    let object_is_going = write.new.is_some_and(|new| new.meta().deleting);
     policies.is_exempt_namespace(&meta.namespace)
         || CLEANERS.contains(&requester.user)
         || namespace_is_going
-        || object_is_going
+        || meta.deleting
 }
 
 /// The faults that an object has by itself; those that the old object had as well are no fault of this write.
-pub(crate) fn self_findings(write: Write<'_>) -> Vec<Finding> {
+#[must_use]
+pub fn self_findings(write: Write<'_>) -> Vec<Finding> {
     let Some(Facts::Workload(new)) = write.new else { return Vec::new() };
     let old = match write.old {
         Some(Facts::Workload(old)) => Some(old),
@@ -109,12 +109,15 @@ fn faults(check: fn(&Workload, &mut Vec<Fault>), workload: &Workload) -> Vec<Fau
     faults
 }
 
-/// Why a write is never denied, in words for the warning; `None` in front of them means that there is nothing to explain.
+/// Why a write is never denied.
 #[derive(Debug, PartialEq, Eq)]
 enum Cap {
-    Deletion,
+    /// Its controller would only try again, for ever, and nobody reads its log.
     Owned,
+    /// Somebody who may do so has switched denials off.
     BreakGlass(String),
+    /// Whether the namespace is going away, or in break-glass, is not known.
+    UnreadNamespaces,
 }
 
 impl Cap {
@@ -126,45 +129,63 @@ impl Cap {
         now: jiff::Timestamp,
     ) -> Option<Self> {
         let meta = write.meta()?;
-        if write.is_deletion() {
-            return Some(Self::Deletion);
-        }
-        let is_pod = matches!(write.new, Some(Facts::Workload(it)) if it.form == WorkloadForm::Pod);
-        if meta.controller.as_ref().is_some_and(|it| is_pod || it.is_custom()) {
+        if meta.controller.as_ref().is_some_and(|it| it.is_custom() || is_made_by_any_controller(meta)) {
             return Some(Self::Owned);
         }
         if let Some(group) = policies.break_glass_groups.iter().find(|it| requester.groups.contains(it)) {
             return Some(Self::BreakGlass(format!("group {group}")));
         }
-        let until = snapshot.namespace(&meta.namespace)?.break_glass.as_ref()?;
-        let expires: jiff::Timestamp = until.parse().ok()?;
-        (now < expires).then(|| Self::BreakGlass(format!("until {until}")))
+        let namespace = snapshot.namespace(&meta.namespace);
+        let until = namespace.and_then(|it| it.break_glass.as_ref());
+        if let Some(until) = until.filter(|it| it.parse().is_ok_and(|expires: jiff::Timestamp| now < expires)) {
+            return Some(Self::BreakGlass(format!("until {until}")));
+        }
+        (!snapshot.synced().has(Resource::Namespaces)).then_some(Self::UnreadNamespaces)
+    }
+
+    /// What a warning says that would have been a denial; empty where that is nothing new.
+    fn reason(&self) -> String {
+        match self {
+            Self::BreakGlass(why) => format!(" (break-glass, {why})"),
+            Self::UnreadNamespaces => " (not denied: still reading namespaces)".to_owned(),
+            Self::Owned => String::new(),
+        }
     }
 }
 
+/// Pods and `ReplicaSets` come from templates that were looked at when they were written.
+fn is_made_by_any_controller(meta: &Meta) -> bool {
+    matches!(meta.kind.as_str(), "Pod" | "ReplicaSet")
+}
+
 impl Verdict {
-    fn add(&mut self, finding: &Finding, cap: Option<&Cap>, policies: &Policies, now: jiff::Timestamp) {
+    fn add(
+        &mut self,
+        finding: &Finding,
+        is_deletion: bool,
+        cap: Option<&Cap>,
+        policies: &Policies,
+        now: jiff::Timestamp,
+    ) {
         let wanted = policies.action(finding.rule, finding.kind);
         let exemption = policies.exemption(finding.rule, &finding.object, now);
         let is_blamed = finding.cause == Cause::ThisWrite && !finding.is_softened;
-        let is_free = match cap {
-            None => true,
-            Some(Cap::Deletion) => policies.denies_explicitly(finding.rule),
-            Some(Cap::Owned | Cap::BreakGlass(_)) => false,
-        };
+        // A deletion is only ever refused by a rule that is set to deny in so many words.
+        let is_deniable = is_blamed && (!is_deletion || policies.denies_explicitly(finding.rule));
         let action = match wanted {
-            Action::Deny if !is_blamed || !is_free || exemption.is_some() => Action::Warn,
+            Action::Deny if !is_deniable || cap.is_some() || exemption.is_some() => Action::Warn,
             other => other,
         };
+        let cap = cap.filter(|_| wanted == Action::Deny && is_deniable);
         self.outcomes.push((finding.rule, action.name()));
         match action {
             Action::Deny => self.denials.push(line(finding)),
             Action::Warn => {
                 let rank = if wanted == Action::Deny { Rank::Denial } else { Rank::Risk };
                 let reason = match (cap, exemption) {
-                    (Some(Cap::BreakGlass(why)), _) if wanted == Action::Deny => format!(" (break-glass, {why})"),
+                    (Some(cap @ Cap::BreakGlass(_)), _) | (Some(cap), None) => cap.reason(),
                     (_, Some(exemption)) => format!(" (exempt until {}: {})", exemption.expires, exemption.reason),
-                    _ => String::new(),
+                    (None, None) => String::new(),
                 };
                 self.warnings.push((rank, format!("no502: {}{reason}", line(finding))));
             }

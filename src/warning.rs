@@ -11,6 +11,12 @@ pub const VALIDATING_CHARS_MAX: usize = 2_600;
 /// All warnings of one answer of the mutating half, in characters.
 pub const MUTATING_CHARS_MAX: usize = 900;
 
+/// Reasons for one denial, in lines. The API server passes on whatever it gets.
+pub const DENIAL_LINES_MAX: usize = 10;
+
+/// Longest reason for a denial, in characters.
+pub const DENIAL_LINE_CHARS_MAX: usize = 1_000;
+
 /// Room kept for the line that says how many warnings were left out, in characters.
 const REST_LINE_CHARS: usize = 60;
 
@@ -54,12 +60,36 @@ pub fn compile(mut warnings: Vec<(Rank, String)>, chars_max: usize) -> Vec<Strin
     lines
 }
 
-fn clean(text: &str) -> String {
-    let mut line: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-    if line.chars().count() > LINE_CHARS_MAX {
-        line = line.chars().take(LINE_CHARS_MAX - 1).chain(['…']).collect();
+/// The message of a denial: one line for each reason.
+#[must_use]
+pub fn denial(lines: &[String]) -> String {
+    let mut text: Vec<String> =
+        lines.iter().take(DENIAL_LINES_MAX).map(|it| cut(&plain(it), DENIAL_LINE_CHARS_MAX)).collect();
+    if lines.len() > DENIAL_LINES_MAX {
+        text.push(format!("{} more; `no502 check` shows all", lines.len() - DENIAL_LINES_MAX));
     }
-    line.trim().to_owned()
+    text.join("\n")
+}
+
+fn clean(text: &str) -> String {
+    cut(&plain(text), LINE_CHARS_MAX)
+}
+
+fn plain(text: &str) -> String {
+    let text: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    text.trim().to_owned()
+}
+
+/// What stands at the end, the rule and the reason why nothing is denied, survives a cut: a line without it leads nowhere.
+fn cut(line: &str, chars_max: usize) -> String {
+    let chars = line.chars().count();
+    if chars <= chars_max {
+        return line.to_owned();
+    }
+    let end = line.rfind(" [").map_or("", |at| &line[at..]);
+    let end = if end.chars().count() <= chars_max / 2 { end } else { "" };
+    let kept = chars_max - end.chars().count() - 1;
+    line.chars().take(kept).chain(['…']).chain(end.chars()).collect()
 }
 
 #[cfg(test)]
@@ -87,6 +117,23 @@ mod tests {
             lines.last().unwrap(),
             &format!("no502: {} more warnings; `no502 check` shows all", 100 - (lines.len() - 1))
         );
+    }
+
+    #[test]
+    fn the_end_of_a_long_line_survives() {
+        let line = format!("no502: {} [grace-too-short] (exempt until 2027: x)", "y".repeat(300));
+        let lines = compile(vec![(Rank::Risk, line)], 1_000);
+        assert_eq!(lines[0].chars().count(), LINE_CHARS_MAX);
+        assert!(lines[0].ends_with("y… [grace-too-short] (exempt until 2027: x)"), "{}", lines[0]);
+    }
+
+    #[test]
+    fn a_denial_is_bounded_and_plain() {
+        let lines: Vec<String> = (0..100).map(|it| format!("{it}\n{}", "x".repeat(5_000))).collect();
+        let message = denial(&lines);
+        assert_eq!(message.lines().count(), DENIAL_LINES_MAX + 1);
+        assert!(message.lines().all(|it| it.chars().count() <= DENIAL_LINE_CHARS_MAX));
+        assert!(message.ends_with("\n90 more; `no502 check` shows all"), "{message}");
     }
 
     #[test]

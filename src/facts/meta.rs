@@ -38,7 +38,13 @@ impl Controller {
     /// True for a controller that is not part of Kubernetes itself: an operator and its custom resource.
     #[must_use]
     pub fn is_custom(&self) -> bool {
-        !matches!(api_group(&self.api_version), "" | "apps" | "batch" | "extensions")
+        !matches!(self.api_group(), "" | "apps" | "batch" | "extensions")
+    }
+
+    /// `apps` of `apps/v1`; empty for core.
+    #[must_use]
+    pub fn api_group(&self) -> &str {
+        api_group(&self.api_version)
     }
 }
 

@@ -173,8 +173,8 @@ impl Workload {
             };
             (WorkloadForm::Template, template)
         } else {
-            let job: wire::JobTemplate<'_> = serde_json::from_str(spec.job_template?.get()).ok()?;
-            (WorkloadForm::JobTemplate, Arc::new(PodTemplate::read(job.spec.0?.template?)?))
+            let job: wire::Maybe<wire::JobTemplate<'_>> = serde_json::from_str(spec.job_template?.get()).ok()?;
+            (WorkloadForm::JobTemplate, Arc::new(PodTemplate::read(job.0?.spec.0?.template?)?))
         };
         let phase = object.status.0.as_ref().map_or("", |status| status.phase.text());
         Some(Self {
@@ -187,10 +187,10 @@ impl Workload {
         })
     }
 
-    /// True for the pods of Jobs, which run to an end and serve nobody.
+    /// True for Jobs and their pods, which run to an end and serve nobody.
     #[must_use]
     pub fn is_batch(&self) -> bool {
-        self.meta.api_group() == "batch"
+        self.meta.api_group() == "batch" || self.meta.controller.as_ref().is_some_and(|it| it.api_group() == "batch")
     }
 
     /// JSON pointer below the pod template, such as `/metadata/labels`.
@@ -203,7 +203,8 @@ impl Workload {
 impl PodTemplate {
     /// `None` for a template of another shape: no list of containers.
     fn read(raw: &RawValue) -> Option<Self> {
-        let template: wire::Template<'_> = serde_json::from_str(raw.get()).ok()?;
+        let template: wire::Maybe<wire::Template<'_>> = serde_json::from_str(raw.get()).ok()?;
+        let template = template.0?;
         let spec = template.spec.0?;
         if spec.containers.0.is_empty() {
             return None;
@@ -397,7 +398,13 @@ mod tests {
 
     #[test]
     fn a_template_of_another_shape_is_no_workload() {
-        for spec in [r#"{"template":{"spec":{"domain":{}}}}"#, r#"{"template":"x"}"#, r#"{"templates":[]}"#, "null"] {
+        for spec in [
+            r#"{"template":{"spec":{"domain":{}}}}"#,
+            r#"{"template":"x"}"#,
+            r#"{"template":[{},{"containers":[{"name":"c"}]}]}"#,
+            r#"{"templates":[]}"#,
+            "null",
+        ] {
             let json = format!(r#"{{"apiVersion":"x.dev/v1","kind":"X","metadata":{{"name":"x"}},"spec":{spec}}}"#);
             assert!(matches!(Facts::read(&json).unwrap(), Facts::Other(_)), "{spec}");
         }

@@ -4,17 +4,17 @@
 use super::{Candidate, marker::Marker};
 use crate::facts::{Container, ContainerKind, Workload};
 
-/// The containers whose preStop has our sleep beside the user's own handler.
-pub(super) fn superseded_sleeps(candidate: Candidate<'_>) -> impl Iterator<Item = &Container> {
+/// The containers whose preStop has the sleep that stood there alone before and another handler now; and whether that sleep is
+/// ours, so that it may go.
+pub(super) fn superseded_sleeps(candidate: Candidate<'_>) -> impl Iterator<Item = (&Container, bool)> {
     let new = candidate.new;
     let markers = [Some(new), candidate.old].map(|it| it.map(Marker::of).unwrap_or_default());
-    new.template.containers.iter().filter(move |container| {
-        let Some(hook) = &container.pre_stop else { return false };
-        let Some(seconds) = hook.sleep_seconds.filter(|_| hook.has_other_handler) else { return false };
+    let regular = new.template.containers.iter().filter(|it| it.kind == ContainerKind::Regular);
+    regular.filter_map(move |container| {
+        let hook = container.pre_stop.as_ref().filter(|it| it.has_other_handler)?;
+        let seconds = hook.sleep_seconds?;
         let is_ours = markers.iter().any(|it| it.sleep_seconds(&container.name) == Some(seconds));
-        container.kind == ContainerKind::Regular
-            && is_ours
-            && candidate.old.is_some_and(|it| slept_alone(it, container, seconds))
+        candidate.old.is_some_and(|it| slept_alone(it, container, seconds)).then_some((container, is_ours))
     })
 }
 

@@ -110,7 +110,8 @@ impl<'a> Request<'a> {
         if is_too_deep(body.as_bytes()) {
             return Err(ReviewError::TooDeep);
         }
-        let review: WireReview<'a> = serde_json::from_str(body)?;
+        let review: Maybe<WireReview<'a>> = serde_json::from_str(body)?;
+        let review = review.0.unwrap_or_default();
         let kind = review.kind.text();
         if kind != KIND {
             return Err(ReviewError::WrongKind(kind.to_owned()));
@@ -139,9 +140,17 @@ impl<'a> Request<'a> {
         groups.map(|it| it.text().to_owned()).collect()
     }
 
-    /// Subresources change no field that a rule reads, and CONNECT changes nothing.
+    /// Subresources change no field that a rule reads, and CONNECT changes nothing. A write without the objects that its
+    /// operation has cannot be judged: without the old one, everything would seem to be new.
     pub(super) fn is_reviewed(&self) -> bool {
-        self.wire.sub_resource.text().is_empty() && matches!(self.wire.operation.text(), "CREATE" | "UPDATE" | "DELETE")
+        let (object, old) = (self.wire.object.is_present(), self.wire.old_object.is_present());
+        self.wire.sub_resource.text().is_empty()
+            && match self.wire.operation.text() {
+                "CREATE" => object,
+                "UPDATE" => object && old,
+                "DELETE" => old,
+                _ => false,
+            }
     }
 
     /// The facts before and after. An UPDATE that keeps the pod template reads it once.

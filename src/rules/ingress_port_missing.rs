@@ -2,7 +2,7 @@
 
 use crate::{
     declare_rule,
-    facts::{Backend, Ingress, PortRef, Service},
+    facts::{Backend, Ingress, PortRef, Service, is_placeholder},
     link::{Hop, Scene, State},
     nearest::nearest_word,
     rule::{Check, Kind, LinkCheck, Words},
@@ -48,7 +48,8 @@ fn state(hop: &Hop<'_>, world: &World<'_>) -> State {
     let Hop::Backend(ingress, backend) = hop else { return State::NotMine };
     let Some(service) = world.service(&ingress.meta.namespace, &backend.service) else { return State::NotMine };
     let Some(wanted) = &backend.port else { return State::Resolved };
-    if service.is_external_name || has_port(service, wanted) {
+    let is_filled_in_later = matches!(wanted, PortRef::Name(name) if is_placeholder(name));
+    if service.is_external_name || is_filled_in_later || has_port(service, wanted) {
         return State::Resolved;
     }
     let is_nginx = ingress.class.as_deref() == Some(INGRESS_NGINX_CLASS);
@@ -81,7 +82,8 @@ fn explain_own_write(backend: &Backend, service: &Service, wanted: &PortRef) -> 
         format!("{wanted} is its targetPort; use its port {}", port.port)
     } else {
         match nearest_port(service, wanted) {
-            Some(port) => format!("did you mean {port}?"),
+            Some(Nearest::Alike(port)) => format!("did you mean {port}?"),
+            Some(Nearest::Only(port)) => format!("use {port}, or add {wanted} to the Service"),
             None => "use a port of the Service, or add this one to it".to_owned(),
         }
     };
@@ -92,15 +94,22 @@ fn explain_own_write(backend: &Backend, service: &Service, wanted: &PortRef) -> 
     }
 }
 
-/// The only port there is, or the one whose name looks alike.
-fn nearest_port(service: &Service, wanted: &PortRef) -> Option<PortRef> {
+/// The port that is probably meant.
+enum Nearest {
+    /// Its name looks alike.
+    Alike(PortRef),
+    /// There is no other.
+    Only(PortRef),
+}
+
+fn nearest_port(service: &Service, wanted: &PortRef) -> Option<Nearest> {
     let names = service.ports.iter().map(|it| it.name.as_str());
     match (wanted, &*service.ports) {
         (PortRef::Name(name), _) if nearest_word(name, names.clone()).is_some() => {
-            nearest_word(name, names).map(|it| PortRef::Name(it.into()))
+            nearest_word(name, names).map(|it| Nearest::Alike(PortRef::Name(it.into())))
         }
-        (PortRef::Name(_), [only]) if !only.name.is_empty() => Some(PortRef::Name(only.name.clone())),
-        (_, [only]) => Some(PortRef::Number(only.port)),
+        (PortRef::Name(_), [only]) if !only.name.is_empty() => Some(Nearest::Only(PortRef::Name(only.name.clone()))),
+        (_, [only]) => Some(Nearest::Only(PortRef::Number(only.port))),
         _ => None,
     }
 }
@@ -115,7 +124,13 @@ fn offered(service: &Service) -> String {
     if ports.is_empty() { "it has none".to_owned() } else { format!("it has {}", ports.join(", ")) }
 }
 
-fn explain_service_write(ingress: &Ingress, backend: &Backend, service: &Service, wanted: &PortRef, kind: Kind) -> Words {
+fn explain_service_write(
+    ingress: &Ingress,
+    backend: &Backend,
+    service: &Service,
+    wanted: &PortRef,
+    kind: Kind,
+) -> Words {
     let user = format!("Ingress \"{}\" ({})", ingress.meta.name, backend.route());
     let (message, help) = if kind == Kind::Broken {
         (
@@ -123,7 +138,10 @@ fn explain_service_write(ingress: &Ingress, backend: &Backend, service: &Service
             format!("keep port {wanted}, or change the Ingress first ({})", offered(service)),
         )
     } else {
-        (format!("{user} uses port {wanted}, which this Service does not have"), "add the port, or change the Ingress".to_owned())
+        (
+            format!("{user} uses port {wanted}, which this Service does not have"),
+            "add the port, or change the Ingress".to_owned(),
+        )
     };
     Words { field: "/spec/ports".to_owned(), message, help }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     declare_rule,
-    facts::{Container, ContainerKind, PodTemplate, PortRef, Probe, ProbeRole, Protocol, Workload},
+    facts::{Container, ContainerKind, PodTemplate, PortRef, Probe, ProbeRole, Protocol, Workload, is_placeholder},
     nearest::nearest_word,
     rule::{Check, Fault, Kind, Words},
 };
@@ -43,6 +43,9 @@ fn check(workload: &Workload, faults: &mut Vec<Fault>) {
     for container in template.containers.iter().filter(|it| it.kind != ContainerKind::Init) {
         for probe in &container.probes {
             let PortRef::Name(name) = &probe.port else { continue };
+            if is_placeholder(name) {
+                continue;
+            }
             let declared = template.ports[container.ports.clone()].iter().find(|port| port.name == *name);
             let kind = match (declared, probe.role) {
                 (Some(port), _) if port.protocol == Protocol::Udp => Kind::Risk,
@@ -50,8 +53,10 @@ fn check(workload: &Workload, faults: &mut Vec<Fault>) {
                 (None, ProbeRole::Liveness) => Kind::Risk,
                 (None, ProbeRole::Readiness | ProbeRole::Startup) => Kind::Contradiction,
             };
-            let words = if declared.is_some() { udp_words(container, probe) } else { words(container, probe, template) };
-            let field = workload.pointer(&format!("{}/{}/{}/port", container.pointer(), probe.role.field(), probe.handler));
+            let words =
+                if declared.is_some() { udp_words(container, probe) } else { words(container, probe, template) };
+            let field =
+                workload.pointer(&format!("{}/{}/{}/port", container.pointer(), probe.role.field(), probe.handler));
             faults.push(Fault {
                 kind,
                 key: format!("{} {} {name}", container.name, probe.role.field()),
@@ -64,21 +69,21 @@ fn check(workload: &Workload, faults: &mut Vec<Fault>) {
 fn words(container: &Container, probe: &Probe, template: &PodTemplate) -> Words {
     let PortRef::Name(name) = &probe.port else { return Words::default() };
     let consequence = match probe.role {
-        ProbeRole::Liveness => "the probe would never run",
+        ProbeRole::Liveness => "it would never run",
         ProbeRole::Readiness | ProbeRole::Startup => "the pod would never be Ready",
     };
     let own = &template.ports[container.ports.clone()];
     let named: Vec<&str> = own.iter().map(|it| it.name.as_str()).filter(|it| !it.is_empty()).collect();
     let help = match (nearest_word(name, named.iter().copied()), named.as_slice(), own) {
         (Some(near), ..) => format!("did you mean \"{near}\"?"),
-        (None, [only], _) => format!("did you mean \"{only}\"?"),
+        _ if name.parse::<u16>().is_ok() => format!("write {name} without quotes: a number in quotes is a name"),
+        (None, [only], _) => format!("use \"{only}\", or declare \"{name}\" in this container"),
         (None, [], [only]) => format!("use the number {}, or name the port", only.number),
-        _ if name.parse::<u16>().is_ok() => "a number has no quotes".to_owned(),
         _ => "declare the port in this container, or use its number".to_owned(),
     };
     Words {
         message: format!(
-            "{} of container \"{}\" uses port \"{name}\", which this container does not declare; {consequence}",
+            "{} of container \"{}\" uses port \"{name}\", which it does not declare, so {consequence}",
             probe.role.field(),
             container.name
         ),
@@ -90,7 +95,7 @@ fn words(container: &Container, probe: &Probe, template: &PodTemplate) -> Words 
 fn udp_words(container: &Container, probe: &Probe) -> Words {
     Words {
         message: format!(
-            "{} of container \"{}\" uses port {}, which is declared for UDP; the kubelet dials it over TCP",
+            "{} of container \"{}\" uses port {}, which is declared for UDP and dialled over TCP",
             probe.role.field(),
             container.name,
             probe.port

@@ -2,7 +2,7 @@
 
 use crate::{
     declare_rule,
-    facts::{Facts, PortRef, Protocol, Service, ServicePort, Workload},
+    facts::{Facts, PortRef, Protocol, Service, ServicePort, Workload, is_placeholder},
     link::{Hop, Scene, State},
     nearest::nearest_word,
     rule::{Check, Kind, LinkCheck, Words},
@@ -51,6 +51,7 @@ fn state(hop: &Hop<'_>, world: &World<'_>) -> State {
     }
     let PortRef::Name(name) = &port.target else { return State::Resolved };
     let is_known = INJECTED_NAMES.contains(&name.as_str())
+        || is_placeholder(name)
         || port.protocol == Protocol::Unknown
         || selection.sets.iter().any(|set| set.port(name, port.protocol).is_some());
     if is_known { State::Resolved } else { State::Unresolved(Kind::Mismatch) }
@@ -63,7 +64,9 @@ fn explain(hop: &Hop<'_>, scene: &Scene<'_>) -> Words {
         return explain_own_write(service, port, name, scene);
     }
     match (scene.write.new, scene.kind) {
-        (Some(Facts::Workload(workload)), Kind::Broken) => explain_removed_name(service, name, port.protocol, workload, scene),
+        (Some(Facts::Workload(workload)), Kind::Broken) => {
+            explain_removed_name(service, name, port.protocol, workload, scene)
+        }
         (Some(Facts::Workload(workload)), _) => explain_missing_name(service, port, name, workload),
         _ => Words {
             field: String::new(),
@@ -81,7 +84,9 @@ fn explain_own_write(service: &Service, port: &ServicePort, name: &str, scene: &
     let offered = offered_ports(&selection);
     Words {
         field: format!("/spec/ports/{index}/targetPort"),
-        message: format!("targetPort \"{name}\" is not a {protocol} container port of any selected pod ({workload} {offered})"),
+        message: format!(
+            "targetPort \"{name}\" is not a {protocol} container port of any selected pod ({workload} {offered})"
+        ),
         help: suggestion(name, port.protocol, &selection),
     }
 }
@@ -93,7 +98,8 @@ fn offered_ports(selection: &Selection<'_>) -> String {
         .ports
         .iter()
         .map(|port| {
-            let protocol = if port.protocol == Protocol::Tcp { String::new() } else { format!("/{}", port.protocol.name()) };
+            let protocol =
+                if port.protocol == Protocol::Tcp { String::new() } else { format!("/{}", port.protocol.name()) };
             format!("{}{}{}{protocol}", port.name, if port.name.is_empty() { "" } else { " " }, port.number)
         })
         .collect();
@@ -105,11 +111,13 @@ fn suggestion(name: &str, protocol: Protocol, selection: &Selection<'_>) -> Stri
     if let Some(other) = ports().find(|port| port.name == name) {
         return format!("\"{name}\" is declared with {}; use one protocol on both sides", other.protocol.name());
     }
-    let mut named: Vec<&str> = ports().filter(|it| it.protocol == protocol && !it.name.is_empty()).map(|it| it.name.as_str()).collect();
+    let mut named: Vec<&str> =
+        ports().filter(|it| it.protocol == protocol && !it.name.is_empty()).map(|it| it.name.as_str()).collect();
     named.dedup();
     match (nearest_word(name, named.iter().copied()), named.as_slice()) {
         (Some(near), _) => format!("did you mean \"{near}\"?"),
-        (None, [only]) => format!("did you mean \"{only}\"?"),
+        _ if name.parse::<u16>().is_ok() => format!("write {name} without quotes: a number in quotes is a name"),
+        (None, [only]) => format!("use \"{only}\", or declare a container port named \"{name}\""),
         (None, _) => format!("declare a container port named \"{name}\", or use a name or number that is there"),
     }
 }
@@ -122,6 +130,17 @@ fn explain_removed_name(service: &Service, name: &str, protocol: Protocol, new: 
     let renamed = old_number.and_then(|number| {
         new.template.ports.iter().find(|it| it.number == number && it.protocol == protocol && !it.name.is_empty())
     });
+    if let Some(other) = new.template.ports.iter().find(|it| it.name == name) {
+        let (is, wants) = (other.protocol.name(), protocol.name());
+        return Words {
+            field: new.pointer("/spec/containers"),
+            message: format!(
+                "port \"{name}\" is {is} now, but Service \"{}\" targets it over {wants}",
+                service.meta.name
+            ),
+            help: format!("keep a {wants} port named \"{name}\", or change the Service first"),
+        };
+    }
     let help = match (renamed, old_number) {
         (Some(to), _) => format!("keep \"{name}\" beside \"{}\", or point the Service to {} first", to.name, to.number),
         (None, Some(number)) => format!("keep \"{name}\", or point the Service to {number} first"),

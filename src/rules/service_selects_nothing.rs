@@ -2,11 +2,12 @@
 
 use crate::{
     declare_rule,
-    facts::{Facts, Service},
+    facts::{Facts, Service, Workload, is_runtime_key},
     link::{Hop, Scene, State},
     nearest::nearest_pods,
+    patch::escape,
     rule::{Check, Kind, LinkCheck, Words},
-    snapshot::World,
+    snapshot::{Selection, World},
 };
 
 declare_rule! {
@@ -43,7 +44,7 @@ declare_rule! {
 fn state(hop: &Hop<'_>, world: &World<'_>) -> State {
     let Hop::Selector(service) = hop else { return State::NotMine };
     let selection = world.selection(&service.meta.namespace, &service.selector);
-    match (selection.sets.is_empty(), selection.is_unknowable) {
+    match (selection.sets.is_empty(), selection.is_unknowable || service.selector.has_placeholder()) {
         (false, _) => State::Resolved,
         (true, true) => State::Undecided,
         (true, false) => State::Unresolved(Kind::Absent),
@@ -61,7 +62,10 @@ fn explain_own_write(service: &Service, scene: &Scene<'_>) -> Words {
     let suggestion = nearest_pods(selector, scene.after.pod_sets(namespace))
         .map(|(set, labels)| format!("did you mean \"{}\" ({})?", labels.join(", "), set.workload));
     let message = if scene.kind == Kind::Broken {
-        format!("selector {selector} matches no pod or workload any more (it matched {})", matched_before(service, scene))
+        format!(
+            "selector {selector} matches no pod or workload any more (it matched {})",
+            matched_before(service, scene)
+        )
     } else {
         format!("selector {selector} matches no pod or workload in namespace \"{namespace}\"")
     };
@@ -72,23 +76,30 @@ fn explain_own_write(service: &Service, scene: &Scene<'_>) -> Words {
     Words { field: "/spec/selector".to_owned(), message, help }
 }
 
-/// The workloads of the old selector: the first, and how many more.
+/// The workloads of the old selector.
 fn matched_before(service: &Service, scene: &Scene<'_>) -> String {
-    let Some(Facts::Service(old)) = scene.write.old else { return "pods before".to_owned() };
-    let selection = scene.before.selection(&service.meta.namespace, &old.selector);
+    let old = match scene.write.old {
+        Some(Facts::Service(old)) => listed(&scene.before.selection(&service.meta.namespace, &old.selector)),
+        _ => None,
+    };
+    old.unwrap_or_else(|| "pods before".to_owned())
+}
+
+/// The first workload, and how many more.
+fn listed(selection: &Selection<'_>) -> Option<String> {
     let mut workloads: Vec<String> = selection.sets.iter().map(|set| set.workload.to_string()).collect();
     workloads.dedup();
     match workloads.as_slice() {
-        [] => "pods before".to_owned(),
-        [only] => only.clone(),
-        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+        [] => None,
+        [only] => Some(only.clone()),
+        [first, rest @ ..] => Some(format!("{first} and {} more", rest.len())),
     }
 }
 
 fn explain_workload_write(service: &Service, scene: &Scene<'_>) -> Words {
     let name = &service.meta.name;
-    let selector = &service.selector;
     if scene.write.is_deletion() {
+        let selector = &service.selector;
         return Words {
             field: String::new(),
             message: format!("Service \"{name}\" (selector {selector}) matches nothing without it"),
@@ -96,24 +107,46 @@ fn explain_workload_write(service: &Service, scene: &Scene<'_>) -> Words {
         };
     }
     let Some(Facts::Workload(workload)) = scene.write.new else { return Words::default() };
-    let missing = selector.iter().find(|(key, value)| workload.template.labels.get(key) != Some(value.as_str()));
-    let (field, needs) = match missing {
+    let (field, needs) = missing_label(service, workload);
+    Words {
+        field,
+        message: format!("the new pod labels no longer match Service \"{name}\", which would lose all endpoints"),
+        help: format!("keep {needs} beside the new label until the Service selects that"),
+    }
+}
+
+/// The first label of the selector that the template does not have, and where it should be.
+fn missing_label(service: &Service, workload: &Workload) -> (String, String) {
+    let labels = &workload.template.labels;
+    let lasting = || service.selector.iter().filter(|(key, _)| !is_runtime_key(key));
+    let (field, needs) = match lasting().find(|(key, value)| labels.get(key) != Some(value.as_str())) {
         Some((key, value)) => {
-            let has_key = workload.template.labels.get(key).is_some();
-            let member = if has_key { format!("/{}", crate::patch::escape(key)) } else { String::new() };
+            let member = labels.get(key).map(|_| format!("/{}", escape(key))).unwrap_or_default();
             (format!("/metadata/labels{member}"), format!("{key}={value}"))
         }
-        None => ("/metadata/labels".to_owned(), selector.to_string()),
+        None => ("/metadata/labels".to_owned(), service.selector.to_string()),
     };
+    (workload.pointer(&field), needs)
+}
+
+/// The workload leaves the Service to others.
+fn explain_departure(service: &Service, scene: &Scene<'_>) -> Words {
+    let Some(Facts::Workload(workload)) = scene.write.new else { return Words::default() };
+    let selection = scene.after.selection(&service.meta.namespace, &service.selector);
+    let others = listed(&selection).unwrap_or_else(|| "other pods".to_owned());
+    let (field, needs) = missing_label(service, workload);
     Words {
-        field: workload.pointer(&field),
-        message: format!("the new pod labels no longer match Service \"{name}\" (it needs {needs}); it would lose all endpoints"),
-        help: "keep the old label beside the new one, roll out, switch the Service, then remove the old label".to_owned(),
+        field,
+        message: format!("the new pod labels no longer match Service \"{}\", which keeps {others}", service.meta.name),
+        help: format!("keep {needs} if these pods should get its traffic"),
     }
 }
 
 fn explain_removal(hop: &Hop<'_>, scene: &Scene<'_>) -> Words {
     let Hop::Selector(service) = hop else { return Words::default() };
+    if !scene.is_referrer {
+        return explain_departure(service, scene);
+    }
     let is_external = matches!(scene.write.new, Some(Facts::Service(new)) if new.is_external_name);
     let (field, what) = if is_external { ("/spec/type", "type ExternalName") } else { ("/spec", "no selector") };
     Words {

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 
 use crate::facts::{
-    ContainerPort, Controller, Labels, Protocol, ReleaseOwners, Workload, WorkloadForm, is_runtime_key,
+    ContainerPort, Controller, Labels, Meta, Protocol, ReleaseOwners, Workload, WorkloadForm, is_runtime_key,
 };
 
 /// Pods that look the same to a Service: the template of a workload, or all live pods of one owner with the same labels and ports.
@@ -20,7 +20,7 @@ pub struct PodSet {
     pub ports: Arc<[ContainerPort]>,
     /// Who releases the workload.
     pub release_owners: ReleaseOwners,
-    /// True for pods that exist, false for a template.
+    /// True for pods that exist, false for the template of pods to come.
     pub is_live: bool,
 }
 
@@ -31,6 +31,16 @@ pub struct WorkloadId {
     pub kind: SmolStr,
     /// Its name.
     pub name: SmolStr,
+    /// `apps`. Other groups have kinds of these names too, such as the `StatefulSet` of `apps.kruise.io`.
+    pub group: SmolStr,
+}
+
+impl WorkloadId {
+    /// The object itself.
+    #[must_use]
+    pub fn of(meta: &Meta) -> Self {
+        Self { kind: meta.kind.clone(), name: meta.name.clone(), group: SmolStr::new(meta.api_group()) }
+    }
 }
 
 /// `Deployment "web"`.
@@ -42,25 +52,24 @@ impl std::fmt::Display for WorkloadId {
 
 impl PodSet {
     /// `None` for a workload that makes no pods of its own: a `ReplicaSet` of a Deployment (an old revision is no forecast), one
-    /// of another controller that is scaled to zero, or a Pod that has ended.
+    /// of another controller that is scaled to zero, a Pod that has ended, anything that is being deleted.
     #[must_use]
     pub fn of(workload: &Workload) -> Option<Self> {
         let meta = &workload.meta;
-        if workload.is_finished {
+        if workload.is_finished || meta.deleting {
             return None;
         }
-        if meta.kind == "ReplicaSet" {
-            match &meta.controller {
-                Some(controller) if controller.kind == "Deployment" => return None,
-                Some(_) if workload.replicas == Some(0) => return None,
-                _ => {}
+        let is_pod = workload.form == WorkloadForm::Pod;
+        let (workload_id, is_live) = match &meta.controller {
+            Some(controller) if is_pod => (owner_of_pods(controller, &workload.template.labels), true),
+            Some(controller) if meta.kind == "ReplicaSet" => {
+                if controller.kind == "Deployment" || workload.replicas == Some(0) {
+                    return None;
+                }
+                // The controller itself is in no snapshot (an Argo Rollout): its ReplicaSets stand for the pods it has now.
+                (controller.into(), true)
             }
-        }
-        let own = || WorkloadId { kind: meta.kind.clone(), name: meta.name.clone() };
-        let is_live = workload.form == WorkloadForm::Pod;
-        let workload_id = match &meta.controller {
-            Some(controller) if is_live => owner_of_pods(controller, &workload.template.labels),
-            _ => own(),
+            _ => (WorkloadId::of(meta), is_pod),
         };
         Some(Self {
             workload: workload_id,
@@ -100,15 +109,23 @@ impl PodSet {
     }
 }
 
-/// The workload behind a pod's controller: pods of a Deployment belong to a `ReplicaSet` that is named after it and the hash.
+/// The workload behind a pod's controller: pods of a Deployment and of an Argo Rollout belong to a `ReplicaSet` that is named
+/// after it and the hash.
 fn owner_of_pods(controller: &Controller, labels: &Labels) -> WorkloadId {
-    let deployment = match (controller.kind.as_str(), labels.get("pod-template-hash")) {
-        ("ReplicaSet", Some(hash)) => controller.name.strip_suffix(hash).and_then(|it| it.strip_suffix('-')),
-        _ => None,
-    };
-    match deployment {
-        Some(name) => WorkloadId { kind: SmolStr::new_static("Deployment"), name: SmolStr::new(name) },
-        None => WorkloadId { kind: controller.kind.clone(), name: controller.name.clone() },
+    let makers =
+        [("pod-template-hash", "apps", "Deployment"), ("rollouts-pod-template-hash", "argoproj.io", "Rollout")];
+    let maker = makers.into_iter().filter(|_| controller.kind == "ReplicaSet").find_map(|(key, group, kind)| {
+        let name = controller.name.strip_suffix(labels.get(key)?)?.strip_suffix('-')?;
+        let [group, kind] = [group, kind].map(SmolStr::new_static);
+        Some(WorkloadId { kind, name: SmolStr::new(name), group })
+    });
+    maker.unwrap_or_else(|| controller.into())
+}
+
+impl From<&Controller> for WorkloadId {
+    fn from(controller: &Controller) -> Self {
+        let group = SmolStr::new(controller.api_group());
+        Self { kind: controller.kind.clone(), name: controller.name.clone(), group }
     }
 }
 
@@ -174,7 +191,11 @@ mod tests {
             protocol: Protocol::Tcp,
         };
         PodSet {
-            workload: WorkloadId { kind: SmolStr::new("Deployment"), name: SmolStr::new(name) },
+            workload: WorkloadId {
+                kind: SmolStr::new("Deployment"),
+                name: SmolStr::new(name),
+                group: SmolStr::new("apps"),
+            },
             labels: Arc::new(labels.iter().copied().collect()),
             ports: ports.iter().map(port).collect(),
             release_owners: ReleaseOwners::default(),
@@ -214,5 +235,7 @@ mod tests {
         assert_eq!(owner_of_pods(&controller("ReplicaSet", "web-5d4f"), &labels).to_string(), "Deployment \"web\"");
         assert_eq!(owner_of_pods(&controller("ReplicaSet", "web-x"), &labels).to_string(), "ReplicaSet \"web-x\"");
         assert_eq!(owner_of_pods(&controller("StatefulSet", "db"), &labels).to_string(), "StatefulSet \"db\"");
+        let labels: Labels = [("rollouts-pod-template-hash", "5d4f")].into_iter().collect();
+        assert_eq!(owner_of_pods(&controller("ReplicaSet", "web-5d4f"), &labels).to_string(), "Rollout \"web\"");
     }
 }

@@ -122,8 +122,8 @@ pub struct Store {
     namespaces: BTreeMap<SmolStr, NamespaceStore>,
     nodes: FxHashMap<SmolStr, Option<u32>>,
     /// Label sets and port lists, each kept once (reference: performance 5.2).
-    label_sets: FxHashSet<Arc<Labels>>,
-    port_lists: FxHashSet<Arc<[ContainerPort]>>,
+    label_sets: Shared<Labels>,
+    port_lists: Shared<[ContainerPort]>,
     /// Names seen since a list began, by kind.
     listing: FxHashMap<Resource, FxHashSet<(SmolStr, SmolStr)>>,
     changed: BTreeSet<SmolStr>,
@@ -195,33 +195,30 @@ impl Store {
                 }
             }
             Facts::Workload(workload) => {
-                let meta = &workload.meta;
-                let (namespace, name, kind) = (meta.namespace.clone(), meta.name.clone(), meta.kind.clone());
-                let is_pod = workload.form == WorkloadForm::Pod;
+                let (namespace, id) = (&workload.meta.namespace, WorkloadId::of(&workload.meta));
                 match PodSet::of(&workload) {
-                    Some(set) => self.apply_pods(&namespace, name, kind, is_pod, set),
-                    None => self.remove_pods(&namespace, name, kind, is_pod),
+                    Some(set) => self.apply_pods(namespace, id, workload.form, set),
+                    None => self.remove_pods(namespace, &id),
                 }
             }
             Facts::Other(_) => {}
         }
     }
 
-    fn apply_pods(&mut self, namespace: &SmolStr, name: SmolStr, kind: SmolStr, is_pod: bool, mut set: PodSet) {
-        set.labels = shared(&mut self.label_sets, set.labels);
-        set.ports = shared(&mut self.port_lists, set.ports);
+    fn apply_pods(&mut self, namespace: &SmolStr, id: WorkloadId, form: WorkloadForm, mut set: PodSet) {
+        set.labels = self.label_sets.share(set.labels);
+        set.ports = self.port_lists.share(set.ports);
         let (shard, changed) = self.shard(namespace);
-        let has_changed = if is_pod {
-            let known = shard.pods.get(&name);
+        let has_changed = if form == WorkloadForm::Pod {
+            let known = shard.pods.get(&id.name);
             if known.is_some_and(|it| **it == set) {
                 false
             } else {
                 let set = shared(&mut shard.pod_sets, Arc::new(set));
-                shard.pods.insert(name, set);
+                shard.pods.insert(id.name, set);
                 true
             }
         } else {
-            let id = WorkloadId { kind, name };
             let differs = shard.workloads.get(&id).is_none_or(|known| **known != set);
             if differs {
                 shard.workloads.insert(id, Arc::new(set));
@@ -234,12 +231,12 @@ impl Store {
         }
     }
 
-    fn remove_pods(&mut self, namespace: &SmolStr, name: SmolStr, kind: SmolStr, is_pod: bool) {
+    fn remove_pods(&mut self, namespace: &SmolStr, id: &WorkloadId) {
         let Some(shard) = self.namespaces.get_mut(namespace) else { return };
-        let was_there = if is_pod {
-            shard.pods.remove(&name).is_some()
+        let was_there = if id.kind == "Pod" && id.group.is_empty() {
+            shard.pods.remove(&id.name).is_some()
         } else {
-            shard.workloads.remove(&WorkloadId { kind, name }).is_some()
+            shard.workloads.remove(id).is_some()
         };
         if was_there {
             shard.changed.pods = true;
@@ -253,7 +250,6 @@ impl Store {
         if let Some(seen) = self.listing.get_mut(&resource) {
             seen.remove(&(namespace.clone(), name.clone()));
         }
-        let kind = |kind: &'static str| SmolStr::new_static(kind);
         match resource {
             Resource::Nodes => {
                 self.nodes.remove(&name);
@@ -274,11 +270,15 @@ impl Store {
                 shard.changed.ingresses |= shard.ingresses.remove(&name).is_some();
                 self.changed.insert(namespace);
             }
-            Resource::Pods => self.remove_pods(&namespace, name, kind("Pod"), true),
-            Resource::Deployments => self.remove_pods(&namespace, name, kind("Deployment"), false),
-            Resource::StatefulSets => self.remove_pods(&namespace, name, kind("StatefulSet"), false),
-            Resource::DaemonSets => self.remove_pods(&namespace, name, kind("DaemonSet"), false),
-            Resource::ReplicaSets => self.remove_pods(&namespace, name, kind("ReplicaSet"), false),
+            Resource::Pods
+            | Resource::Deployments
+            | Resource::StatefulSets
+            | Resource::DaemonSets
+            | Resource::ReplicaSets => {
+                let Some((group, kind)) = pod_source(resource) else { return };
+                let [group, kind] = [group, kind].map(SmolStr::new_static);
+                self.remove_pods(&namespace, &WorkloadId { kind, name, group });
+            }
         }
     }
 
@@ -297,8 +297,6 @@ impl Store {
         }
         self.listed.add(resource);
         self.published.synced.add(resource);
-        self.label_sets.retain(|it| Arc::strong_count(it) > 1);
-        self.port_lists.retain(|it| Arc::strong_count(it) > 1);
     }
 
     fn names(&self, resource: Resource) -> Vec<(SmolStr, SmolStr)> {
@@ -308,9 +306,6 @@ impl Store {
         let mut names = Vec::new();
         for (namespace, shard) in &self.namespaces {
             let mut add = |name: &SmolStr| names.push((namespace.clone(), name.clone()));
-            let mut add_workloads = |kind: &str| {
-                shard.workloads.keys().filter(|id| id.kind == kind).for_each(|id| add(&id.name));
-            };
             match resource {
                 Resource::Namespaces if shard.namespace.is_some() => {
                     names.push((SmolStr::default(), namespace.clone()));
@@ -319,10 +314,11 @@ impl Store {
                 Resource::Services => shard.services.keys().for_each(add),
                 Resource::Ingresses => shard.ingresses.keys().for_each(add),
                 Resource::Pods => shard.pods.keys().for_each(add),
-                Resource::Deployments => add_workloads("Deployment"),
-                Resource::StatefulSets => add_workloads("StatefulSet"),
-                Resource::DaemonSets => add_workloads("DaemonSet"),
-                Resource::ReplicaSets => add_workloads("ReplicaSet"),
+                Resource::Deployments | Resource::StatefulSets | Resource::DaemonSets | Resource::ReplicaSets => {
+                    let Some((group, kind)) = pod_source(resource) else { continue };
+                    let listed = shard.workloads.keys().filter(|id| id.group == group && id.kind == kind);
+                    listed.for_each(|id| add(&id.name));
+                }
             }
         }
         names
@@ -378,6 +374,33 @@ impl NamespaceStore {
     }
 }
 
+/// Values of which there are many equal ones, each kept once for as long as somebody uses it.
+#[derive(Debug)]
+struct Shared<T: ?Sized> {
+    known: FxHashSet<Arc<T>>,
+    /// Number of values at which those that nobody uses are thrown out. Pods come and go for ever, each with labels of its own.
+    sweep_at: usize,
+}
+
+/// Fewer values are not worth a sweep.
+const SWEEP_VALUES_MIN: usize = 1_024;
+
+impl<T: ?Sized> Default for Shared<T> {
+    fn default() -> Self {
+        Self { known: FxHashSet::default(), sweep_at: SWEEP_VALUES_MIN }
+    }
+}
+
+impl<T: ?Sized + Eq + std::hash::Hash> Shared<T> {
+    fn share(&mut self, value: Arc<T>) -> Arc<T> {
+        if self.known.len() >= self.sweep_at {
+            self.known.retain(|it| Arc::strong_count(it) > 1);
+            self.sweep_at = SWEEP_VALUES_MIN.max(2 * self.known.len());
+        }
+        shared(&mut self.known, value)
+    }
+}
+
 /// The one value equal to `value` that everybody shares.
 fn shared<T: ?Sized + Eq + std::hash::Hash>(known: &mut FxHashSet<Arc<T>>, value: Arc<T>) -> Arc<T> {
     if let Some(found) = known.get(&value) {
@@ -400,13 +423,47 @@ fn resource_of(facts: &Facts) -> Option<Resource> {
         Facts::Namespace(_) => Some(Resource::Namespaces),
         Facts::Node(_) => Some(Resource::Nodes),
         Facts::Other(_) => None,
-        Facts::Workload(workload) => match workload.meta.kind.as_str() {
-            "Pod" => Some(Resource::Pods),
-            "Deployment" => Some(Resource::Deployments),
-            "StatefulSet" => Some(Resource::StatefulSets),
-            "DaemonSet" => Some(Resource::DaemonSets),
-            "ReplicaSet" => Some(Resource::ReplicaSets),
-            _ => None,
-        },
+        Facts::Workload(workload) => Resource::POD_SOURCES.into_iter().find(|it| {
+            let meta = &workload.meta;
+            pod_source(*it).is_some_and(|(group, kind)| meta.api_group() == group && meta.kind == kind)
+        }),
+    }
+}
+
+/// Group and kind of the objects that make pods, or are pods.
+fn pod_source(resource: Resource) -> Option<(&'static str, &'static str)> {
+    match resource {
+        Resource::Deployments => Some(("apps", "Deployment")),
+        Resource::StatefulSets => Some(("apps", "StatefulSet")),
+        Resource::DaemonSets => Some(("apps", "DaemonSet")),
+        Resource::ReplicaSets => Some(("apps", "ReplicaSet")),
+        Resource::Pods => Some(("", "Pod")),
+        Resource::Services | Resource::Ingresses | Resource::Namespaces | Resource::Nodes => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str) -> Facts {
+        Facts::read(&format!(
+            r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}","namespace":"shop","labels":{{"uid":"{name}"}}}},
+                "spec":{{"containers":[{{"name":"c"}}]}}}}"#
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn labels_of_pods_that_are_gone_are_not_kept() {
+        let mut store = Store::default();
+        for index in 0..10 * SWEEP_VALUES_MIN {
+            let name = format!("pod-{index}");
+            store.apply(pod(&name));
+            store.remove(Resource::Pods, "shop", &name);
+            store.snapshot();
+        }
+        assert!(store.label_sets.known.len() <= SWEEP_VALUES_MIN, "{}", store.label_sets.known.len());
+        assert!(store.namespaces.is_empty());
     }
 }

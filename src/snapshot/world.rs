@@ -157,7 +157,7 @@ fn pods_of(facts: Option<&Facts>) -> Option<PodSet> {
 
 /// The written object makes no pods in this world; if it is a workload, what the snapshot says of it does not count either.
 fn no_pods(subject: &Meta, keeps_live: bool) -> Option<OverlaidPods> {
-    let workload = WorkloadId { kind: subject.kind.clone(), name: subject.name.clone() };
+    let workload = WorkloadId::of(subject);
     let is_workload = !matches!(subject.kind.as_str(), "Service" | "Ingress" | "Namespace" | "Node");
     is_workload.then(|| OverlaidPods { workload, keeps_live, sets: Vec::new() })
 }

@@ -5,8 +5,8 @@
 mod bad_input;
 mod certs;
 mod deploy;
-mod kube_api;
 mod manifest;
-mod rig;
-mod server;
+mod stage;
 mod tidy;
+mod transitions;
+mod verdicts;
