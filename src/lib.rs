@@ -37,6 +37,7 @@
 //! - A snapshot is immutable; a review sees one moment.
 
 pub mod certs;
+pub mod check;
 pub mod cli;
 pub mod deploy;
 pub mod facts;
@@ -47,6 +48,7 @@ pub mod metrics;
 pub mod nearest;
 pub mod patch;
 pub mod policy;
+pub mod report;
 pub mod review;
 pub mod rule;
 pub mod rules;

@@ -215,7 +215,7 @@ pub fn line(finding: &Finding) -> String {
 }
 
 /// `/spec/ports/0/targetPort` as `spec.ports[0].targetPort`.
-fn readable(pointer: &str) -> String {
+pub(crate) fn readable(pointer: &str) -> String {
     let mut text = String::with_capacity(pointer.len());
     for token in pointer.split('/').skip(1) {
         let token = token.replace("~1", "/").replace("~0", "~");

@@ -4,8 +4,13 @@
 
 mod bad_input;
 mod certs;
+mod check;
+mod corpus;
 mod deploy;
+mod kube_api;
 mod manifest;
+mod rig;
+mod server;
 mod stage;
 mod tidy;
 mod transitions;

@@ -16,8 +16,9 @@ const CORE: [&str; 12] = [
     "warning",
 ];
 /// Modules that may do I/O, or only hold others.
-const EDGES: [&str; 14] = [
+const EDGES: [&str; 15] = [
     "certs",
+    "check",
     "cli",
     "crd",
     "deploy",
