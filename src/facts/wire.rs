@@ -520,7 +520,7 @@ impl Map<'_> {
     }
 
     pub(crate) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().flatten().filter_map(|(key, value)| match value {
+        self.0.as_deref().unwrap_or_default().iter().filter_map(|(key, value)| match value {
             Scalar::Text(text) => Some((&**key, &**text)),
             _ => None,
         })

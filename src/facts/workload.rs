@@ -228,7 +228,7 @@ impl PodTemplate {
         let containers =
             regular.chain(init).map(|(kind, index, it)| Container::read(kind, index, it, &mut ports)).collect();
         Self {
-            labels: Arc::new(metadata.map(|it| it.labels.texts().collect()).unwrap_or_default()),
+            labels: Arc::new(metadata.map(|it| Labels::read(&it.labels)).unwrap_or_default()),
             ports: ports.into(),
             containers,
             grace_seconds: grace.int(),
