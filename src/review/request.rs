@@ -18,6 +18,9 @@ use crate::facts::{
 pub(super) const API_VERSION: &str = "admission.k8s.io/v1";
 pub(super) const KIND: &str = "AdmissionReview";
 
+/// Longest piece of a body that an error repeats, in characters.
+const QUOTED_CHARS_MAX: usize = 64;
+
 /// The request could not be read as an AdmissionReview. Answered with HTTP 400 and one line, never with `allowed: false`: the
 /// failure policy decides, not we.
 #[derive(Debug, thiserror::Error)]
@@ -113,11 +116,11 @@ impl<'a> Request<'a> {
         let review = review.0.unwrap_or_default();
         let kind = review.kind.text();
         if kind != KIND {
-            return Err(ReviewError::WrongKind(kind.to_owned()));
+            return Err(ReviewError::WrongKind(quoted(kind)));
         }
         let version = review.api_version.text();
         if version != API_VERSION {
-            return Err(ReviewError::WrongVersion(version.to_owned()));
+            return Err(ReviewError::WrongVersion(quoted(version)));
         }
         let wire = review.request.0.ok_or(ReviewError::NoRequest)?;
         if wire.uid.text().is_empty() {
@@ -210,6 +213,11 @@ impl<'a> Request<'a> {
             dry_run: self.wire.dry_run.is_true(),
         }
     }
+}
+
+/// What an error repeats of the body: a little, and nothing that breaks its line.
+fn quoted(text: &str) -> String {
+    text.chars().take(QUOTED_CHARS_MAX).map(|it| if it.is_control() { ' ' } else { it }).collect()
 }
 
 fn template_of<'a>(object: &wire::Object<'a>) -> Option<&'a RawValue> {
