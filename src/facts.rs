@@ -48,6 +48,9 @@ pub struct Namespace {
     pub break_glass: Option<SmolStr>,
 }
 
+/// The namespace of objects that name none, as `kubectl` has it.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
 /// Namespace annotation that lets every write of the namespace through until the RFC 3339 time that is its value.
 pub const BREAK_GLASS: &str = "no502.dev/break-glass-until";
 
@@ -87,13 +90,6 @@ impl std::fmt::Display for PortRef {
             Self::Name(name) => write!(formatter, "\"{name}\""),
         }
     }
-}
-
-/// True for a text that no object, port or container can be called, such as `${NAME}`, `<service>` or `PORT`: somebody fills it in
-/// before it is applied, so that nothing can be said about what it names (reference: rules 7).
-#[must_use]
-pub fn is_placeholder(name: &str) -> bool {
-    !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
 }
 
 /// Transport protocol of a port.
@@ -177,6 +173,17 @@ impl Facts {
         }
     }
 
+    /// Puts an object of a file that names no namespace where `kubectl apply` would put it.
+    #[must_use]
+    pub fn in_default_namespace(mut self) -> Self {
+        let is_namespaced = matches!(self, Self::Workload(_) | Self::Service(_) | Self::Ingress(_) | Self::Other(_));
+        let meta = self.meta_mut();
+        if is_namespaced && meta.namespace.is_empty() {
+            meta.namespace = SmolStr::new_static(DEFAULT_NAMESPACE);
+        }
+        self
+    }
+
     /// Identity of the object.
     #[must_use]
     pub fn meta(&self) -> &Meta {
@@ -219,16 +226,6 @@ pub fn minor_version(version: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn placeholders_are_no_names() {
-        for name in ["${NAME}", "<service>", "PORT", "@X@", "{{ .Values.name }}", "SERVICE_NAME"] {
-            assert!(is_placeholder(name), "{name}");
-        }
-        for name in ["web", "http-2", "8080", "web.example.com", ""] {
-            assert!(!is_placeholder(name), "{name}");
-        }
-    }
 
     #[test]
     fn minor_versions_of_vendors_are_read() {

@@ -27,7 +27,7 @@ pub struct Policies {
 const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
 /// The namespace no502 is installed in, if nobody says otherwise.
-pub const DEFAULT_NAMESPACE: &str = "no502-system";
+pub const OWN_NAMESPACE: &str = "no502-system";
 
 impl Default for Policies {
     fn default() -> Self {
@@ -36,7 +36,7 @@ impl Default for Policies {
             actions: BTreeMap::new(),
             exemptions: Vec::new(),
             break_glass_groups: Vec::new(),
-            own_namespace: DEFAULT_NAMESPACE.to_owned(),
+            own_namespace: OWN_NAMESPACE.to_owned(),
             injection: InjectionSettings::default(),
         }
     }

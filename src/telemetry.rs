@@ -22,12 +22,12 @@ pub enum Format {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter does not parse.
-    #[error("log filter {filter:?}: {source}; write a level (info) or target=level pairs (info,no502=debug)")]
+    #[error("log filter {filter:?}: {problem}; write a level (info) or target=level pairs (info,no502=debug)")]
     Filter {
         /// The filter as given.
         filter: String,
         /// What the parser says.
-        source: tracing_subscriber::filter::ParseError,
+        problem: tracing_subscriber::filter::ParseError,
     },
     /// Somebody has set a subscriber before.
     #[error("logging is set up already")]
@@ -40,7 +40,7 @@ pub enum TelemetryError {
 /// When `filter` does not parse, or when the process logs already.
 pub fn init(format: Format, filter: &str) -> Result<(), TelemetryError> {
     let parsed =
-        EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
+        EnvFilter::try_new(filter).map_err(|problem| TelemetryError::Filter { filter: filter.to_owned(), problem })?;
     let colour = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr).with_ansi(colour);
     let outcome = match format {

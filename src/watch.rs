@@ -17,7 +17,7 @@ use kube::{
     Api, Client,
     runtime::{
         WatchStreamExt,
-        utils::{Backoff, ResetTimerBackoff},
+        utils::Backoff,
         watcher::{self, watcher},
     },
 };
@@ -41,7 +41,7 @@ const PUBLISH_PAUSE: Duration = Duration::from_millis(20);
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(250);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// A watch that has lived this long starts again with the shortest pause.
+/// A watch that has not failed for this long starts again with the shortest pause.
 const RETRY_RESET: Duration = Duration::from_secs(30);
 
 /// A watch that has done nothing but fail for this long knows too little to refuse a write by. Its kind counts as unread until it
@@ -150,7 +150,7 @@ impl Watches {
         let api: Api<Slim<K>> = Api::all(self.client.clone());
         let config = watcher::Config::default().page_size(PAGE_OBJECTS);
         let config = if fields.is_empty() { config } else { config.fields(fields) };
-        let events = watcher(api, config).backoff(ResetTimerBackoff::new(RetryPause::default(), RETRY_RESET));
+        let events = watcher(api, config).backoff(RetryPause::default());
         let metrics = Arc::clone(&self.metrics);
         let inputs = events.map(move |event| {
             if event.is_ok() {
@@ -256,13 +256,20 @@ impl Outages {
     }
 }
 
-/// Pauses between tries: doubling, bounded, for ever.
-#[derive(Debug)]
-struct RetryPause(Duration);
+/// Pauses between tries: doubling, bounded, for ever; the shortest again after a time without failures.
+#[derive(Debug, Default)]
+struct RetryPause {
+    next: Duration,
+    last_failure: Option<Instant>,
+}
 
-impl Default for RetryPause {
-    fn default() -> Self {
-        Self(RETRY_PAUSE_MIN)
+impl RetryPause {
+    fn after_failure_at(&mut self, now: Instant) -> Duration {
+        let is_first = self.last_failure.is_none_or(|last| now - last > RETRY_RESET);
+        let pause = if is_first { RETRY_PAUSE_MIN } else { self.next };
+        self.next = (pause * 2).min(RETRY_PAUSE_MAX);
+        self.last_failure = Some(now);
+        pause
     }
 }
 
@@ -270,16 +277,13 @@ impl Iterator for RetryPause {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let pause = self.0;
-        self.0 = (pause * 2).min(RETRY_PAUSE_MAX);
-        Some(pause)
+        Some(self.after_failure_at(Instant::now()))
     }
 }
 
 impl Backoff for RetryPause {
-    fn reset(&mut self) {
-        *self = Self::default();
-    }
+    /// Called for every event, also for the one that each attempt to list begins with: it proves nothing.
+    fn reset(&mut self) {}
 }
 
 /// An error with what caused it, in one line.
@@ -299,6 +303,18 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_grow_while_a_watch_fails_whatever_it_said_in_between() {
+        let start = Instant::now();
+        let mut pause = RetryPause::default();
+        let mut pauses = |seconds: u64| {
+            pause.reset();
+            u64::try_from(pause.after_failure_at(start + Duration::from_secs(seconds)).as_millis()).unwrap_or_default()
+        };
+        assert_eq!([0, 1, 2, 3, 4, 5, 10, 40].map(&mut pauses), [250, 500, 1000, 2000, 4000, 5000, 5000, 5000]);
+        assert_eq!([71, 72].map(&mut pauses), [250, 500], "it had been well for more than 30 s");
+    }
 
     #[test]
     fn a_watch_that_keeps_failing_goes_stale_and_a_quiet_one_is_fresh_again() {

@@ -215,13 +215,8 @@ fn odd_label(labels: &Labels) -> Option<&str> {
 fn placeholder_in(document: &Document, field: &str) -> Option<String> {
     let object: Value = serde_json::from_str(document.json()).ok()?;
     let is_legal = if field.starts_with("/spec/selector") { is_label } else { is_name };
-    // The old form of an Ingress has other fields in its backend.
-    let backend = || Some(&field[..field.find(BACKEND)? + BACKEND.len() - 1]);
-    let value = object.pointer(field).or_else(|| object.pointer(backend()?))?;
-    illegal_text(value, is_legal).map(str::to_owned)
+    illegal_text(object.pointer(field)?, is_legal).map(str::to_owned)
 }
-
-const BACKEND: &str = "/backend/";
 
 fn illegal_text(value: &Value, is_legal: fn(&str) -> bool) -> Option<&str> {
     match value {

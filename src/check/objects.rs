@@ -11,9 +11,6 @@ use crate::{
     report::{Level, Problem},
 };
 
-/// Where `kubectl apply` puts an object that names no namespace.
-const DEFAULT_NAMESPACE: &str = "default";
-
 /// What the documents hold.
 #[derive(Debug, Default)]
 pub(super) struct Objects<'a> {
@@ -45,14 +42,13 @@ pub(super) fn read<'a>(documents: &'a [Document], kustomize: &Kustomize) -> Obje
             found.skipped += 1;
             continue;
         }
-        let mut facts = match Facts::read(document.json()) {
-            Ok(facts) => facts,
+        let facts = match Facts::read(document.json()) {
+            Ok(facts) => facts.in_default_namespace(),
             Err(error) => {
                 found.problems.push(problem(document, "", Level::Error, format!("not understood: {error}"), ""));
                 continue;
             }
         };
-        fill_namespace(&mut facts);
         if let Some((pointer, reason)) = fragment(facts.meta(), document.json()) {
             let level = kustomize_level(kustomize, document);
             let message = format!("{} is not whole: it {reason}; left aside", facts.meta());
@@ -106,14 +102,6 @@ fn kustomize_level(kustomize: &Kustomize, document: &Document) -> Level {
 fn problem(document: &Document, pointer: &str, level: Level, message: String, help: &str) -> Problem {
     let (location, source) = (document.locate(pointer), Some(document.source().clone()));
     Problem { level, message, help: help.to_owned(), location, source }
-}
-
-fn fill_namespace(facts: &mut Facts) {
-    let is_namespaced = matches!(facts, Facts::Workload(_) | Facts::Service(_) | Facts::Ingress(_) | Facts::Other(_));
-    let namespace = &mut facts.meta_mut().namespace;
-    if is_namespaced && namespace.is_empty() {
-        *namespace = SmolStr::new_static(DEFAULT_NAMESPACE);
-    }
 }
 
 /// `None` for an object that gets its name from the API server.

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 
 use crate::{
-    facts::Facts,
+    facts::{DEFAULT_NAMESPACE, Facts},
     manifest::{self, Level, Loaded},
     snapshot::{Snapshot, Store},
 };
@@ -25,9 +25,6 @@ const POLL: Duration = Duration::from_millis(300);
 
 /// The newest minor version that no502 is tested with: a world of files has no API server to ask.
 const DEV_SERVER_MINOR: u32 = 37;
-
-/// A namespaced object that does not say where it is.
-const DEFAULT_OBJECT_NAMESPACE: &str = "default";
 
 /// A folder of manifests, served as if it were a cluster.
 #[derive(Debug)]
@@ -81,7 +78,7 @@ impl World {
         store.set_server_minor(Some(DEV_SERVER_MINOR));
         for document in &loaded.documents {
             match Facts::read(document.json()) {
-                Ok(facts) => store.apply(placed(facts)),
+                Ok(facts) => store.apply(facts.in_default_namespace()),
                 Err(error) => tracing::warn!("{}: {error}", document.locate("")),
             }
         }
@@ -113,16 +110,6 @@ fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, (u64, Option<SystemTime>
             files.insert(path, (metadata.len(), metadata.modified().ok()));
         }
     }
-}
-
-/// What `kubectl apply` does with an object that does not say where it is.
-fn placed(mut facts: Facts) -> Facts {
-    let is_cluster_scoped = matches!(facts, Facts::Namespace(_) | Facts::Node(_));
-    let meta = facts.meta_mut();
-    if meta.namespace.is_empty() && !is_cluster_scoped {
-        meta.namespace = DEFAULT_OBJECT_NAMESPACE.into();
-    }
-    facts
 }
 
 /// A review to send, and the CA to trust: files that live as long as the server.
@@ -164,7 +151,7 @@ impl Drop for Demonstration {
 /// The Service with one letter too many in its selector; without one, a Service that is ahead of its pods.
 fn review_of(service: Option<&Value>) -> Value {
     let sample = json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web", "namespace": DEFAULT_OBJECT_NAMESPACE },
+        "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web", "namespace": DEFAULT_NAMESPACE },
         "spec": { "selector": { "app": "web" }, "ports": [{ "port": 80 }] },
     });
     let mut new = service.cloned().unwrap_or(sample);
@@ -172,7 +159,7 @@ fn review_of(service: Option<&Value>) -> Value {
     if let (Some(value), true) = (typo, service.is_some()) {
         *value = json!(format!("{}x", value.as_str().unwrap_or_default()));
     }
-    let namespace = new["metadata"]["namespace"].as_str().unwrap_or(DEFAULT_OBJECT_NAMESPACE).to_owned();
+    let namespace = new["metadata"]["namespace"].as_str().unwrap_or(DEFAULT_NAMESPACE).to_owned();
     json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
         "request": {

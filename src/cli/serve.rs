@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use tokio::net::TcpListener;
 
 use super::{
@@ -23,9 +23,9 @@ use crate::{
     certs::{
         Configuration, FILES_POLL, Files, SHARED_CHECK, Shared, SharedOptions, ephemeral, nothing_yet, serving_names,
     },
-    deploy::{ADMIN_PORT, CA_SECRET, DRAIN_SECONDS, HTTPS_PORT, NAME},
+    deploy::{ADMIN_PORT, CA_SECRET, DRAIN_SECONDS, HTTPS_PORT, NAME, Namespace, OptionError},
     metrics::Metrics,
-    policy::{Action, DEFAULT_NAMESPACE, Policies, Profile},
+    policy::{Action, OWN_NAMESPACE, Policies, Profile},
     rules,
     server::{self, Limits, Live, Readiness, Server, Stop, TlsConfig},
     snapshot::Snapshot,
@@ -44,7 +44,7 @@ pub(super) struct Serve {
     #[arg(long, env = "NO502_ADMIN", value_name = "ADDR:PORT")]
     admin: Option<SocketAddr>,
     /// Namespace of no502 itself: its CA Secret is there, and nothing is checked there
-    #[arg(long, env = "NO502_NAMESPACE", value_name = "NS", default_value = DEFAULT_NAMESPACE)]
+    #[arg(long, env = "NO502_NAMESPACE", value_name = "NS", default_value = OWN_NAMESPACE, value_parser = namespace)]
     namespace: String,
     /// Cluster to serve, for a server that runs outside of it
     #[arg(long, env = "NO502_KUBECONFIG", value_name = "FILE", conflicts_with = "dev")]
@@ -70,11 +70,11 @@ pub(super) struct Serve {
     /// Members of this group are warned and never denied; may be repeated
     #[arg(long, env = "NO502_BREAK_GLASS_GROUP", value_name = "GROUP")]
     break_glass_group: Vec<String>,
-    /// Seconds to go on serving after a request to stop, until no call is on its way any more
-    #[arg(long, env = "NO502_DRAIN_SECONDS", value_name = "S", default_value_t = DRAIN_SECONDS)]
-    drain_seconds: u16,
+    /// Seconds to go on serving after a request to stop, until no call is on its way any more [default: 15; with --dev 0]
+    #[arg(long, env = "NO502_DRAIN_SECONDS", value_name = "S")]
+    drain_seconds: Option<u16>,
     /// What to log: a level, or target=level pairs
-    #[arg(long, env = "NO502_LOG", value_name = "FILTER", default_value = "info")]
+    #[arg(long, env = "NO502_LOG", value_name = "FILTER", default_value = DEFAULT_LOG)]
     log: String,
     /// How log lines look
     #[arg(long, env = "NO502_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
@@ -87,6 +87,9 @@ pub(super) struct Serve {
     world: Option<PathBuf>,
 }
 
+/// The client library logs every failure that it returns once more, and as errors even those that are tried again.
+const DEFAULT_LOG: &str = "info,kube_client=off";
+
 /// Work beside the server that never ends by itself.
 type Background = Pin<Box<dyn Future<Output = std::convert::Infallible> + Send>>;
 
@@ -97,6 +100,10 @@ fn rule_action(text: &str) -> Result<(String, Action), String> {
         return Err(format!("there is no rule \"{rule}\"; the rules are {}", known.join(", ")));
     }
     Ok((rule.to_owned(), action.parse()?))
+}
+
+fn namespace(text: &str) -> Result<String, OptionError> {
+    text.parse::<Namespace>().map(|it| it.to_string())
 }
 
 impl Serve {
@@ -122,7 +129,7 @@ impl Serve {
             tls,
             readiness: Readiness::new(),
             metrics: Arc::new(Metrics::new()),
-            limits: Limits { drain: Duration::from_secs(self.drain_seconds.into()), ..Limits::default() },
+            limits: Limits { drain: self.drain(), ..Limits::default() },
         };
         let mut background: Vec<Background> = Vec::new();
         let demonstration = if self.dev {
@@ -153,6 +160,12 @@ impl Serve {
         let webhook = listen("--listen", self.listen, self.dev, HTTPS_PORT).await?;
         let admin = listen("--admin", self.admin, self.dev, ADMIN_PORT).await?;
         Ok((webhook, admin))
+    }
+
+    /// Nobody that could be told to go elsewhere calls a server for development.
+    fn drain(&self) -> Duration {
+        let default = if self.dev { 0 } else { DRAIN_SECONDS };
+        Duration::from_secs(self.drain_seconds.unwrap_or(default).into())
     }
 
     fn policies(&self) -> Policies {
@@ -202,10 +215,23 @@ impl Serve {
                 anyhow!("this is not a pod of a cluster; give --kubeconfig FILE, or --dev to serve without a cluster")
             });
         };
-        let place = || format!("--kubeconfig {}", file.display());
-        let kubeconfig = Kubeconfig::read_from(file).with_context(place)?;
+        let kubeconfig = Kubeconfig::read_from(file);
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.with_context(place)
+        let config = match kubeconfig {
+            Ok(kubeconfig) => kube::Config::from_custom_kubeconfig(kubeconfig, &options).await,
+            Err(error) => Err(error),
+        };
+        config.map_err(|error| anyhow!("--kubeconfig {}: {}", file.display(), unusable(&error)))
+    }
+}
+
+/// Why a kubeconfig cannot be used, in one line: parsers add a picture of the place.
+fn unusable(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::ReadConfig(problem, _) => problem.to_string(),
+        KubeconfigError::CurrentContextNotSet => "it has no current context; give --context NAME".to_owned(),
+        KubeconfigError::LoadContext(name) => format!("it has no context \"{name}\""),
+        other => other.to_string().lines().next().unwrap_or_default().to_owned(),
     }
 }
 

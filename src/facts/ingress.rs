@@ -30,6 +30,8 @@ pub struct Backend {
     pub port: Option<PortRef>,
     /// Where in the object.
     pub place: BackendPlace,
+    /// Written in the old form: `serviceName` and `servicePort`.
+    pub is_old_form: bool,
 }
 
 /// Where in an Ingress a backend stands.
@@ -47,12 +49,28 @@ pub enum BackendPlace {
 }
 
 impl Backend {
-    /// JSON pointer of the backend.
+    /// JSON pointer of the Service's name.
     #[must_use]
-    pub fn pointer(&self) -> String {
+    pub fn service_pointer(&self) -> String {
+        self.pointer(if self.is_old_form { "serviceName" } else { "service/name" })
+    }
+
+    /// JSON pointer of the Service's port.
+    #[must_use]
+    pub fn port_pointer(&self) -> String {
+        self.pointer(match &self.port {
+            _ if self.is_old_form => "servicePort",
+            Some(PortRef::Name(_)) => "service/port/name",
+            Some(PortRef::Number(_)) => "service/port/number",
+            None => "service/port",
+        })
+    }
+
+    fn pointer(&self, below: &str) -> String {
         match self.place {
-            BackendPlace::Default => "/spec/defaultBackend".to_owned(),
-            BackendPlace::Path { rule, path } => format!("/spec/rules/{rule}/http/paths/{path}/backend"),
+            BackendPlace::Default if self.is_old_form => format!("/spec/backend/{below}"),
+            BackendPlace::Default => format!("/spec/defaultBackend/{below}"),
+            BackendPlace::Path { rule, path } => format!("/spec/rules/{rule}/http/paths/{path}/backend/{below}"),
         }
     }
 
@@ -102,9 +120,11 @@ impl Ingress {
 fn read_backends(spec: &wire::Spec<'_>) -> Vec<Backend> {
     let mut backends = Vec::new();
     let mut add = |backend: &wire::Maybe<wire::Backend<'_>>, host: &str, path: &str, path_type: &str, place| {
-        let Some((service, port)) = backend.0.as_ref().and_then(service_and_port) else { return };
+        let Some(backend) = &backend.0 else { return };
+        let Some((service, port)) = service_and_port(backend) else { return };
+        let is_old_form = !backend.service.is_present();
         let [host, path, path_type] = [host, path, path_type].map(SmolStr::new);
-        backends.push(Backend { host, path, path_type, service, port, place });
+        backends.push(Backend { host, path, path_type, service, port, place, is_old_form });
     };
     add(&spec.default_backend, "", "", "", BackendPlace::Default);
     add(&spec.backend, "", "", "", BackendPlace::Default);

@@ -33,13 +33,6 @@ impl Labels {
         self.0.is_empty()
     }
 
-    /// True if a value is none that a label can have, such as `${APP}` or `<app>`.
-    #[must_use]
-    pub fn has_placeholder(&self) -> bool {
-        let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        self.iter().any(|(_, value)| !value.bytes().all(is_legal))
-    }
-
     /// True if every pair of `selector` is among these labels.
     #[must_use]
     pub fn satisfy(&self, selector: &Self) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::{
     declare_rule,
-    facts::{Backend, Ingress, PortRef, Service, is_placeholder},
+    facts::{Backend, Ingress, PortRef, Service},
     link::{Hop, Scene, State},
     nearest::nearest_word,
     rule::{Check, Kind, LinkCheck, Words},
@@ -48,8 +48,7 @@ fn state(hop: &Hop<'_>, world: &World<'_>) -> State {
     let Hop::Backend(ingress, backend) = hop else { return State::NotMine };
     let Some(service) = world.service(&ingress.meta.namespace, &backend.service) else { return State::NotMine };
     let Some(wanted) = &backend.port else { return State::Resolved };
-    let is_filled_in_later = matches!(wanted, PortRef::Name(name) if is_placeholder(name));
-    if service.is_external_name || is_filled_in_later || has_port(service, wanted) {
+    if service.is_external_name || has_port(service, wanted) {
         return State::Resolved;
     }
     let is_nginx = ingress.class.as_deref() == Some(INGRESS_NGINX_CLASS);
@@ -76,7 +75,6 @@ fn explain(hop: &Hop<'_>, scene: &Scene<'_>) -> Words {
 }
 
 fn explain_own_write(backend: &Backend, service: &Service, wanted: &PortRef) -> Words {
-    let member = if matches!(wanted, PortRef::Number(_)) { "number" } else { "name" };
     let name = &service.meta.name;
     let help = if let Some(port) = service.ports.iter().find(|it| it.target == *wanted) {
         format!("{wanted} is its targetPort; use its port {}", port.port)
@@ -88,7 +86,7 @@ fn explain_own_write(backend: &Backend, service: &Service, wanted: &PortRef) -> 
         }
     };
     Words {
-        field: format!("{}/service/port/{member}", backend.pointer()),
+        field: backend.port_pointer(),
         message: format!("Service \"{name}\" has no port {wanted} for {} ({})", backend.route(), offered(service)),
         help,
     }

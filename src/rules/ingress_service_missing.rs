@@ -2,7 +2,7 @@
 
 use crate::{
     declare_rule,
-    facts::{Backend, Ingress, is_placeholder},
+    facts::{Backend, Ingress},
     link::{Hop, Scene, State},
     nearest::nearest_word,
     rule::{Check, Kind, LinkCheck, Words},
@@ -42,7 +42,6 @@ fn state(hop: &Hop<'_>, world: &World<'_>) -> State {
     let Hop::Backend(ingress, backend) = hop else { return State::NotMine };
     match world.service(&ingress.meta.namespace, &backend.service) {
         Some(_) => State::Resolved,
-        None if is_placeholder(&backend.service) => State::Undecided,
         None => State::Unresolved(Kind::Absent),
     }
 }
@@ -63,7 +62,7 @@ fn explain_own_write(ingress: &Ingress, backend: &Backend, scene: &Scene<'_>) ->
         (None, None) => "create the Service, or correct the name".to_owned(),
     };
     Words {
-        field: format!("{}/service/name", backend.pointer()),
+        field: backend.service_pointer(),
         message: format!(
             "backend Service \"{service}\" of {} does not exist in namespace \"{namespace}\"",
             backend.route()

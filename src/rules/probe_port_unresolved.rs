@@ -2,7 +2,7 @@
 
 use crate::{
     declare_rule,
-    facts::{Container, ContainerKind, PodTemplate, PortRef, Probe, ProbeRole, Protocol, Workload, is_placeholder},
+    facts::{Container, ContainerKind, PodTemplate, PortRef, Probe, ProbeRole, Protocol, Workload},
     nearest::nearest_word,
     rule::{Check, Fault, Kind, Words},
 };
@@ -43,9 +43,6 @@ fn check(workload: &Workload, faults: &mut Vec<Fault>) {
     for container in template.containers.iter().filter(|it| it.kind != ContainerKind::Init) {
         for probe in &container.probes {
             let PortRef::Name(name) = &probe.port else { continue };
-            if is_placeholder(name) {
-                continue;
-            }
             let declared = template.ports[container.ports.clone()].iter().find(|port| port.name == *name);
             let kind = match (declared, probe.role) {
                 (Some(port), _) if port.protocol == Protocol::Udp => Kind::Risk,

@@ -2,7 +2,7 @@
 
 use crate::{
     declare_rule,
-    facts::{Facts, PortRef, Protocol, Service, ServicePort, Workload, is_placeholder},
+    facts::{Facts, PortRef, Protocol, Service, ServicePort, Workload},
     link::{Hop, Scene, State},
     nearest::nearest_word,
     rule::{Check, Kind, LinkCheck, Words},
@@ -51,7 +51,6 @@ fn state(hop: &Hop<'_>, world: &World<'_>) -> State {
     }
     let PortRef::Name(name) = &port.target else { return State::Resolved };
     let is_known = INJECTED_NAMES.contains(&name.as_str())
-        || is_placeholder(name)
         || port.protocol == Protocol::Unknown
         || selection.sets.iter().any(|set| set.port(name, port.protocol).is_some());
     if is_known { State::Resolved } else { State::Unresolved(Kind::Mismatch) }

@@ -44,7 +44,7 @@ declare_rule! {
 fn state(hop: &Hop<'_>, world: &World<'_>) -> State {
     let Hop::Selector(service) = hop else { return State::NotMine };
     let selection = world.selection(&service.meta.namespace, &service.selector);
-    match (selection.sets.is_empty(), selection.is_unknowable || service.selector.has_placeholder()) {
+    match (selection.sets.is_empty(), selection.is_unknowable) {
         (false, _) => State::Resolved,
         (true, true) => State::Undecided,
         (true, false) => State::Unresolved(Kind::Absent),

@@ -138,6 +138,11 @@ impl ControlPlane {
         self.folder.path()
     }
 
+    /// Where a program that a test starts writes its log, beside those of the components.
+    pub(crate) fn log(&self, program: &str) -> PathBuf {
+        self.folder.log(program)
+    }
+
     /// Calls kubectl as a cluster administrator. It is killed, and an error given, if it takes longer than 60 s; that
     /// it ended with an error is for the caller to look at.
     pub(crate) fn kubectl(&self, args: &[&str], stdin: Option<&str>) -> Result<Output, Error> {
@@ -407,7 +412,7 @@ fn component(program: &Path) -> Command {
 }
 
 /// A port nobody listens on at this moment.
-fn free_port() -> Result<u16, Error> {
+pub(crate) fn free_port() -> Result<u16, Error> {
     let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
     Ok(address.map_err(Error::io("find a free port on", "127.0.0.1"))?.port())
 }

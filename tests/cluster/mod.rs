@@ -2,11 +2,11 @@
 //! kubectl to talk to it. The programs are built from the Go modules in `modules/` and cached; README.md has the rest.
 
 mod binaries;
-mod control_plane;
+pub(crate) mod control_plane;
 mod error;
 mod etcd;
 pub(crate) mod interrupt;
-mod kubectl;
+pub(crate) mod kubectl;
 mod pki;
 pub(crate) mod process;
 mod progress;

@@ -13,6 +13,7 @@ use std::{
         mpsc::{Sender, channel},
     },
     thread,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -20,6 +21,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use super::{
     error::Error,
     interrupt::{self, Undo},
+    wait::{self, Look},
 };
 
 const LOG_TAIL_LINES: usize = 20;
@@ -96,6 +98,17 @@ impl Process {
     pub(crate) fn must_run(&self) -> Result<(), Error> {
         self.ended().map_or(Ok(()), |status| {
             Err(Error::Ended { component: self.name, status, log: self.log.clone(), tail: self.log_tail() })
+        })
+    }
+
+    /// Asks the whole group to end (SIGTERM) and waits until the process has; `limit` over, it is killed by the drop of `self`.
+    pub(crate) fn terminate(self, limit: Duration) -> Result<ExitStatus, Error> {
+        if self.ended().is_none() {
+            // Fails only where nothing is left to end, which the wait then sees.
+            let _ = kill_process_group(self.group, Signal::TERM);
+        }
+        wait::until(format!("{} has ended after SIGTERM", self.name), limit, || {
+            Ok(self.ended().map_or(Look::NotYet("it is running".into()), Look::Met))
         })
     }
 

@@ -1,7 +1,14 @@
 //! End-to-end tests against a real API server. All are ignored by default, since the first run builds Kubernetes:
 //! `cargo test --test e2e -- --include-ignored [NAME]`. Flags are those of the standard harness; there is one name filter.
 
+mod cleanup;
+mod denials;
+mod injections;
+mod no502;
+mod resilience;
+mod room;
 mod smoke;
+mod transitions;
 mod trial;
 
 #[path = "../cluster/mod.rs"]
@@ -20,7 +27,15 @@ fn main() -> io::Result<ExitCode> {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(DEFAULT_TEST_THREADS);
     let shared = Arc::new(SharedControlPlanes::default());
-    let trials = trial::trials(&[("smoke", smoke::trials())], &shared);
+    let topics = [
+        ("smoke", smoke::trials()),
+        ("denials", denials::trials()),
+        ("transitions", transitions::trials()),
+        ("injections", injections::trials()),
+        ("cleanup", cleanup::trials()),
+        ("resilience", resilience::trials()),
+    ];
+    let trials = trial::trials(&topics, &shared);
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Every trial has given up its share, so the control planes end here and not at some time during exit.
     drop(shared);

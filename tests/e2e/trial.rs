@@ -1,4 +1,5 @@
-//! The shape of an end-to-end test: a name, the Kubernetes versions it runs against, and whose control plane it uses.
+//! The shape of an end-to-end test: a name, the Kubernetes versions it runs against, and whose control plane it uses, with
+//! or without no502 in it.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -7,10 +8,16 @@ use std::{
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::cluster::{ControlPlane, Options, Version};
+use crate::{
+    cluster::{ControlPlane, Options, Version},
+    no502::No502,
+};
 
-/// A test passes with `Ok`; a panic (a failed assertion) fails it as an error does.
+/// A test of the control plane. It passes with `Ok`; a panic (a failed assertion) fails it as an error does.
 pub(crate) type Run = fn(&ControlPlane) -> anyhow::Result<()>;
+
+/// A test of no502.
+pub(crate) type Guarded = fn(&No502) -> anyhow::Result<()>;
 
 /// One end-to-end test.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +25,13 @@ pub(crate) struct E2e {
     name: &'static str,
     versions: &'static [Version],
     control_plane: Whose,
-    run: Run,
+    run: Test,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Test {
+    Bare(Run),
+    Guarded(Guarded),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,42 +43,75 @@ enum Whose {
 impl E2e {
     /// A test that keeps to a namespace of its own in the control plane all such tests of a version share.
     pub(crate) const fn shared(name: &'static str, versions: &'static [Version], run: Run) -> Self {
-        Self { name, versions, control_plane: Whose::Shared, run }
+        Self { name, versions, control_plane: Whose::Shared, run: Test::Bare(run) }
     }
 
     /// A test that disturbs the control plane, or changes what is there once per cluster; it gets one of its own.
     pub(crate) const fn own(name: &'static str, versions: &'static [Version], run: Run) -> Self {
-        Self { name, versions, control_plane: Whose::Own, run }
+        Self { name, versions, control_plane: Whose::Own, run: Test::Bare(run) }
+    }
+
+    /// A test that keeps to a namespace of its own, with the one no502 that is installed in the shared control plane.
+    pub(crate) const fn guarded(name: &'static str, versions: &'static [Version], run: Guarded) -> Self {
+        Self { name, versions, control_plane: Whose::Shared, run: Test::Guarded(run) }
+    }
+
+    /// A test that disturbs no502 or the control plane; it gets both of its own.
+    pub(crate) const fn own_guarded(name: &'static str, versions: &'static [Version], run: Guarded) -> Self {
+        Self { name, versions, control_plane: Whose::Own, run: Test::Guarded(run) }
     }
 }
 
-/// The control planes tests share: each started by the first test that needs it, all ended when this is dropped.
+/// What tests share: each control plane and its no502 started by the first test that needs it, all ended when this is
+/// dropped.
 #[derive(Debug, Default)]
 pub(crate) struct SharedControlPlanes {
     newest: Slot,
     oldest: Slot,
 }
 
-/// A start that failed is not tried again: every test that needs it fails with the same words.
-type Slot = OnceLock<Result<ControlPlane, String>>;
+/// A start that failed is not tried again: every test that needs it fails with the same words. Dropped in this order.
+#[derive(Debug, Default)]
+struct Slot {
+    no502: OnceLock<Result<No502, String>>,
+    control_plane: OnceLock<Result<Arc<ControlPlane>, String>>,
+}
 
 impl SharedControlPlanes {
-    fn get(&self, version: Version) -> Result<&ControlPlane, Failed> {
-        let slot = match version {
+    fn slot(&self, version: Version) -> &Slot {
+        match version {
             Version::V1_37 => &self.newest,
             Version::V1_35 => &self.oldest,
-        };
-        let started =
-            slot.get_or_init(|| ControlPlane::start(Options::new(version)).map_err(|error| error.to_string()));
-        started.as_ref().map_err(|error| format!("no control plane {version}: {error}").into())
+        }
     }
+}
+
+impl Slot {
+    fn control_plane(&self, version: Version) -> Result<&Arc<ControlPlane>, Failed> {
+        let started = self.control_plane.get_or_init(|| {
+            let started = ControlPlane::start(Options::new(version));
+            started.map(Arc::new).map_err(|error| format!("no control plane {version}: {error}"))
+        });
+        started.as_ref().map_err(Into::into)
+    }
+
+    fn no502(&self, version: Version) -> Result<&No502, Failed> {
+        let control_plane = self.control_plane(version)?;
+        let installed =
+            self.no502.get_or_init(|| install(control_plane).map_err(|error| format!("no no502: {error:#}")));
+        installed.as_ref().map_err(Into::into)
+    }
+}
+
+fn install(control_plane: &Arc<ControlPlane>) -> anyhow::Result<No502> {
+    No502::install(control_plane).inspect_err(|_| control_plane.keep_logs())
 }
 
 /// Makes a trial of every test and version, named `topic::name::version` and ignored unless asked for.
 ///
 /// Those on shared control planes come first: the own ones start one more each.
 pub(crate) fn trials(topics: &[(&str, Vec<E2e>)], shared: &Arc<SharedControlPlanes>) -> Vec<Trial> {
-    let mut runs: Vec<(Whose, Version, String, Run)> = Vec::new();
+    let mut runs: Vec<(Whose, Version, String, Test)> = Vec::new();
     for (topic, tests) in topics {
         for test in tests {
             for &version in test.versions {
@@ -75,23 +121,38 @@ pub(crate) fn trials(topics: &[(&str, Vec<E2e>)], shared: &Arc<SharedControlPlan
     }
     runs.sort_by_key(|&(whose, version, ..)| (whose, version));
     runs.into_iter()
-        .map(|(whose, version, name, run)| {
+        .map(|(whose, version, name, test)| {
             let shared = Arc::clone(shared);
-            let trial = Trial::test(name, move || match whose {
-                Whose::Shared => run_on(shared.get(version)?, run),
-                Whose::Own => run_on(&ControlPlane::start(Options::new(version))?, run),
-            });
-            trial.with_ignored_flag(true)
+            Trial::test(name, move || run_on(shared.slot(version), whose, version, test)).with_ignored_flag(true)
         })
         .collect()
 }
 
-fn run_on(control_plane: &ControlPlane, run: Run) -> Result<(), Failed> {
+fn run_on(slot: &Slot, whose: Whose, version: Version, test: Test) -> Result<(), Failed> {
+    let own;
+    let control_plane = match whose {
+        Whose::Shared => slot.control_plane(version)?,
+        Whose::Own => {
+            own = Arc::new(ControlPlane::start(Options::new(version))?);
+            &own
+        }
+    };
     let _logs = LogsOnPanic(control_plane);
-    run(control_plane).map_err(|error| {
+    let outcome = match test {
+        Test::Bare(run) => run(control_plane),
+        Test::Guarded(run) => match whose {
+            Whose::Shared => run_guarded(slot.no502(version)?, run),
+            Whose::Own => run_guarded(&install(control_plane)?, run),
+        },
+    };
+    outcome.map_err(|error| {
         control_plane.keep_logs();
         format!("{error:#}").into()
     })
+}
+
+fn run_guarded(no502: &No502, run: Guarded) -> anyhow::Result<()> {
+    run(no502).map_err(|error| anyhow::anyhow!("{error:#}\nthe last lines of no502's log:\n{}", no502.log_tail()))
 }
 
 struct LogsOnPanic<'a>(&'a ControlPlane);

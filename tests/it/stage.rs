@@ -92,6 +92,22 @@ pub(crate) fn placed(mut object: Value) -> Value {
     object
 }
 
+/// Sets the value at a JSON pointer and makes the maps on the way; null takes the member out.
+pub(crate) fn set(value: &mut Value, pointer: &str, to: &Value) {
+    let (parent, member) = pointer.rsplit_once('/').unwrap();
+    let member = member.replace("~1", "/").replace("~0", "~");
+    if value.pointer(parent).is_none() {
+        set(value, parent, &json!({}));
+    }
+    match value.pointer_mut(parent).unwrap() {
+        Value::Object(map) if to.is_null() => drop(map.remove(&member)),
+        Value::Object(map) => drop(map.insert(member, to.clone())),
+        Value::Array(items) if member == "-" => items.push(to.clone()),
+        Value::Array(items) => items[member.parse::<usize>().unwrap()] = to.clone(),
+        other => panic!("{pointer} leads into {other}"),
+    }
+}
+
 pub(crate) fn facts(object: &Value) -> Facts {
     Facts::read(&object.to_string()).unwrap()
 }

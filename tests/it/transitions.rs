@@ -111,7 +111,7 @@ impl Transition {
     /// The object after the write.
     fn written(&self) -> Value {
         let mut new = self.object.clone();
-        self.change.iter().for_each(|(pointer, value)| set(&mut new, pointer, value));
+        self.change.iter().for_each(|(pointer, value)| stage::set(&mut new, pointer, value));
         new
     }
 
@@ -156,22 +156,6 @@ impl Transition {
         let user = self.user.as_deref().unwrap_or("jane");
         let request = Request { user, groups: &self.groups, sub_resource: &self.sub_resource, dry_run, ..request };
         ask(half, &request, &self.snapshot(), &self.policies(profile), self.now())
-    }
-}
-
-/// Sets the value at a JSON pointer and makes the maps on the way; null takes the member out.
-fn set(value: &mut Value, pointer: &str, to: &Value) {
-    let (parent, member) = pointer.rsplit_once('/').unwrap();
-    let member = member.replace("~1", "/").replace("~0", "~");
-    if value.pointer(parent).is_none() {
-        set(value, parent, &serde_json::json!({}));
-    }
-    match value.pointer_mut(parent).unwrap() {
-        Value::Object(map) if to.is_null() => drop(map.remove(&member)),
-        Value::Object(map) => drop(map.insert(member, to.clone())),
-        Value::Array(items) if member == "-" => items.push(to.clone()),
-        Value::Array(items) => items[member.parse::<usize>().unwrap()] = to.clone(),
-        other => panic!("{pointer} leads into {other}"),
     }
 }
 

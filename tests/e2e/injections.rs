@@ -1,0 +1,259 @@
+//! What no502 adds to a Deployment: announced once, never a rollout of its own, and always one handler a hook, whichever
+//! way the Deployment is written.
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::Version,
+    no502::{No502, soon},
+    room::{PATIENCE, Room, deployment, service},
+    trial::E2e,
+};
+
+const NEWEST: &[Version] = &[Version::V1_37];
+
+/// The API server leaves it out of admission, as the installed webhooks do.
+const EXEMPT_NAMESPACE: &str = "kube-system";
+
+const ANNOUNCED: &str =
+    "Warning: no502: Deployment \"web\": added preStop sleep 10s to container web, grace 30s -> 40s";
+const REPAIRED: &str = "removed the injected preStop sleep of container web, which has its own hook now";
+
+pub(crate) fn trials() -> Vec<E2e> {
+    vec![
+        E2e::guarded(
+            "announced_once_and_no_rollout_of_its_own",
+            &Version::ALL,
+            announced_once_and_no_rollout_of_its_own,
+        ),
+        E2e::guarded("the_same_with_server_side_apply", NEWEST, the_same_with_server_side_apply),
+        E2e::guarded("an_own_hook_is_left_alone", NEWEST, an_own_hook_is_left_alone),
+        E2e::guarded("an_own_hook_that_comes_later_is_alone", &Version::ALL, an_own_hook_that_comes_later_is_alone),
+        E2e::guarded("every_way_of_writing_keeps_one_handler", NEWEST, every_way_of_writing_keeps_one_handler),
+        E2e::guarded("what_a_full_replacement_strips_comes_back", NEWEST, what_a_full_replacement_strips_comes_back),
+        E2e::guarded("a_shorter_grace_period_is_raised_each_time", NEWEST, a_shorter_grace_period_is_raised_each_time),
+        E2e::guarded("nothing_where_it_would_do_harm", NEWEST, nothing_where_it_would_do_harm),
+    ]
+}
+
+fn web() -> String {
+    deployment("web", "app: web", "{name: http, containerPort: 8080}")
+}
+
+fn with_own_hook() -> String {
+    web() + "          lifecycle: {preStop: {exec: {command: [/bin/drain]}}}\n"
+}
+
+fn announced_once_and_no_rollout_of_its_own(no502: &No502) -> anyhow::Result<()> {
+    let room = Room::new(no502)?;
+    let said = room.apply(&web())?;
+    said.says(ANNOUNCED)?;
+    said.done()?;
+    let before = Rollouts::of(&room)?;
+    ensure!(before.replica_sets.len() == 1, "{before:?}");
+    ensure!(before.hook() == &json!({"sleep": {"seconds": 10}}), "{before:?}");
+    ensure!(before.grace() == 40, "{before:?}");
+
+    ensure!(
+        room.apply(&web())?.quiet()? == "deployment.apps/web unchanged\n",
+        "an apply of the same changed something"
+    );
+    Rollouts::of(&room)?.must_be(&before, "applied again")?;
+    room.kubectl("label deployment web team=shop")?.quiet()?;
+    Rollouts::of(&room)?.must_be(&before, "labelled")?;
+    // Kubernetes counts an annotation as a new generation.
+    room.kubectl("annotate deployment web note=1")?.quiet()?;
+    let before = Rollouts { generation: before.generation + 1, ..before };
+    Rollouts::of(&room)?.must_be(&before, "annotated")?;
+
+    room.kubectl("scale deployment web --replicas=2")?.quiet()?;
+    let scaled = Rollouts::of(&room)?;
+    ensure!(scaled.generation == before.generation + 1, "scaling is one change: {scaled:?}");
+    ensure!(scaled.template == before.template && scaled.replica_sets == before.replica_sets, "{scaled:?}");
+
+    room.kubectl("rollout restart deployment web")?.quiet()?;
+    let mut restarted = Rollouts::of(&room)?;
+    ensure!(restarted.generation == scaled.generation + 1, "a restart is one change: {restarted:?}");
+    ensure!(restarted.replica_sets.len() == 2, "a restart is one rollout: {restarted:?}");
+    let annotations = restarted.template["metadata"]["annotations"].as_object_mut().context("no annotations")?;
+    annotations.remove("kubectl.kubernetes.io/restartedAt").context("kubectl's annotation is missing")?;
+    ensure!(restarted.template == before.template, "a restart changes its own annotation only: {restarted:?}");
+    Ok(())
+}
+
+fn the_same_with_server_side_apply(no502: &No502) -> anyhow::Result<()> {
+    let room = Room::new(no502)?;
+    room.kubectl_with("apply --server-side -f -", &web())?.says(ANNOUNCED)?;
+    let before = Rollouts::of(&room)?;
+    ensure!(before.hook() == &json!({"sleep": {"seconds": 10}}), "{before:?}");
+    room.kubectl_with("apply --server-side -f -", &web())?.quiet()?;
+    room.kubectl_with("apply --server-side --force-conflicts -f -", &web())?.quiet()?;
+    room.kubectl_with("apply --server-side --dry-run=server -f -", &web())?.quiet()?;
+    Rollouts::of(&room)?.must_be(&before, "applied again")
+}
+
+fn an_own_hook_is_left_alone(no502: &No502) -> anyhow::Result<()> {
+    let room = Room::new(no502)?;
+    room.apply(&with_own_hook())?.quiet()?;
+    let ours = room.get("deployment/web")?;
+
+    // Where no502 is not asked the same is stored as it was sent.
+    let unique = format!("web-{}", room.name);
+    let elsewhere = with_own_hook().replace("metadata: {name: web}", &format!("metadata: {{name: {unique}}}"));
+    let kubectl = |args: &[&str], stdin| no502.cluster.kubectl(&[&["-n", EXEMPT_NAMESPACE], args].concat(), stdin);
+    kubectl(&["apply", "-f", "-"], Some(&elsewhere))?.success()?;
+    let theirs = kubectl(&["get", "deployment", &unique, "-o", "json"], None)?.json()?;
+    kubectl(&["delete", "deployment", &unique, "--wait=false"], None)?.success()?;
+    ensure!(ours["spec"] == theirs["spec"], "not as it was sent: {}\nbut {}", theirs["spec"], ours["spec"]);
+    Ok(())
+}
+
+fn an_own_hook_that_comes_later_is_alone(no502: &No502) -> anyhow::Result<()> {
+    let patch = "patch deployment web -p {\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"web\",\
+                 \"lifecycle\":{\"preStop\":{\"exec\":{\"command\":[\"/bin/drain\"]}}}}]}}}}";
+    for words in ["apply -f -", "apply --server-side -f -", patch] {
+        let room = Room::new(no502)?;
+        let first = if words == patch { "apply -f -" } else { words };
+        room.kubectl_with(first, &web())?.says(ANNOUNCED)?;
+        room.kubectl_with(words, &with_own_hook())?.warned(REPAIRED).context(words)?;
+        let after = Rollouts::of(&room)?;
+        ensure!(after.hook() == &json!({"exec": {"command": ["/bin/drain"]}}), "{words}: {after:?}");
+        ensure!(!after.marker().contains("web"), "{words}: the marker still claims the hook: {after:?}");
+        ensure!(after.replica_sets.len() == 2, "{words}: one rollout, the user's: {after:?}");
+        room.kubectl_with(words, &with_own_hook())?.quiet().context(words)?;
+        Rollouts::of(&room)?.must_be(&after, words)?;
+    }
+    Ok(())
+}
+
+fn every_way_of_writing_keeps_one_handler(no502: &No502) -> anyhow::Result<()> {
+    let room = Room::new(no502)?;
+    room.apply(&web())?.says(ANNOUNCED)?;
+    let first = Rollouts::of(&room)?;
+    let one_sleep = |what: &str, image: &str, replica_sets: usize| {
+        let now = Rollouts::of(&room)?;
+        ensure!(now.hook() == &json!({"sleep": {"seconds": 10}}), "{what}: {now:?}");
+        ensure!(now.grace() == 40 && now.image() == image, "{what}: {now:?}");
+        ensure!(now.replica_sets.len() == replica_sets, "{what}: {now:?}");
+        Ok(now)
+    };
+
+    room.kubectl("set image deployment/web web=example.invalid/web:2")?.quiet()?;
+    one_sleep("set image", "example.invalid/web:2", 2)?;
+    room.kubectl("rollout undo deployment web")?.done()?;
+    let undone = one_sleep("rollout undo", "example.invalid/web:1", 2)?;
+    ensure!(undone.template == first.template, "rollout undo is not back at the start: {undone:?}");
+
+    let mut edited = room.get("deployment/web")?;
+    edited["spec"]["template"]["spec"]["containers"][0]["image"] = json!("example.invalid/web:3");
+    room.kubectl_with("replace -f -", &edited.to_string())?.quiet()?;
+    one_sleep("edit", "example.invalid/web:3", 3)?;
+    room.kubectl_with("apply --server-side --force-conflicts -f -", &web().replace("web:1", "web:4"))?.quiet()?;
+    one_sleep("server-side apply", "example.invalid/web:4", 4)?;
+    room.kubectl("set env deployment/web COLOUR=green")?.quiet()?;
+    one_sleep("set env", "example.invalid/web:4", 5)?;
+    Ok(())
+}
+
+fn what_a_full_replacement_strips_comes_back(no502: &No502) -> anyhow::Result<()> {
+    let room = Room::new(no502)?;
+    room.kubectl_with("create -f -", &web())?.says(ANNOUNCED)?;
+    let before = Rollouts::of(&room)?;
+    room.kubectl_with("replace -f -", &web())?.quiet()?;
+    // The controller's annotation is gone and comes back: a new generation, and no rollout.
+    let before = Rollouts { generation: before.generation + 1, ..before };
+    Rollouts::of(&room)?.must_be(&before, "replaced by what it was made of")
+}
+
+fn a_shorter_grace_period_is_raised_each_time(no502: &No502) -> anyhow::Result<()> {
+    let room = Room::new(no502)?;
+    let explicit = web() + "      terminationGracePeriodSeconds: 35\n";
+    room.apply(&explicit)?.warned("added preStop sleep 10s to container web, explicit grace 35s -> 40s")?;
+    let before = Rollouts::of(&room)?;
+    room.apply(&explicit)?.quiet()?;
+    Rollouts::of(&room)?.must_be(&before, "applied again")?;
+
+    let room = Room::new(no502)?;
+    let longer = web() + "      terminationGracePeriodSeconds: 90\n";
+    room.apply(&longer)?.says("Warning: no502: Deployment \"web\": added preStop sleep 10s to container web")?;
+    let stored = Rollouts::of(&room)?;
+    ensure!(stored.grace() == 90, "a longer grace period was touched: {stored:?}");
+    Ok(())
+}
+
+fn nothing_where_it_would_do_harm(no502: &No502) -> anyhow::Result<()> {
+    let unchanged = |room: &Room<'_>| {
+        let template = &room.get("deployment/web")?["spec"]["template"];
+        let spec = &template["spec"];
+        ensure!(spec["containers"][0].get("lifecycle").is_none(), "a hook was added: {spec}");
+        ensure!(template["metadata"].get("annotations").is_none(), "a marker was added: {template}");
+        Ok(())
+    };
+    let room = Room::new(no502)?;
+    room.apply(&web().replace("replicas: 1", "strategy: {type: Recreate}"))?.warned("strategy Recreate: ")?;
+    unchanged(&room)?;
+
+    let room = Room::new(no502)?;
+    room.apply(&(web() + "      terminationGracePeriodSeconds: 0\n"))?.warned("asks to be killed fast")?;
+    unchanged(&room)?;
+
+    let room = Room::new(no502)?;
+    room.apply(&deployment("web", "app: web", "{name: metrics, containerPort: 9090}"))?.quiet()?;
+    unchanged(&room)?;
+    // Adopted by the user's next rollout once a Service sends to it, and not before.
+    room.given(&service("web", "app: web", "{port: 80, targetPort: 9090}"))?;
+    room.kubectl("label deployment web team=shop")?.quiet()?;
+    unchanged(&room)?;
+    room.kubectl("rollout restart deployment web")?.says(ANNOUNCED)?;
+    let restarted = Rollouts::of(&room)?;
+    ensure!(restarted.replica_sets.len() == 2 && restarted.grace() == 40, "{restarted:?}");
+    Ok(())
+}
+
+/// What tells a rollout of the Deployment `web`.
+#[derive(Debug, PartialEq)]
+struct Rollouts {
+    generation: i64,
+    template: Value,
+    replica_sets: Vec<String>,
+}
+
+impl Rollouts {
+    /// As soon as the Deployment's controller has seen its newest generation.
+    fn of(room: &Room<'_>) -> anyhow::Result<Self> {
+        let deployment = soon("the controller has seen the Deployment", PATIENCE, || {
+            let deployment = room.get("deployment/web")?;
+            let (generation, status) = (&deployment["metadata"]["generation"], &deployment["status"]);
+            ensure!(status["observedGeneration"] == *generation, "generation {generation}, status {status}");
+            Ok(deployment)
+        })?;
+        let replica_sets = room.get("replicasets --selector=app=web")?;
+        let items = replica_sets["items"].as_array().context("no items")?;
+        let mut names: Vec<String> = items.iter().map(|it| it["metadata"]["name"].to_string()).collect();
+        names.sort_unstable();
+        let generation = deployment["metadata"]["generation"].as_i64().context("no generation")?;
+        Ok(Self { generation, template: deployment["spec"]["template"].clone(), replica_sets: names })
+    }
+
+    fn must_be(&self, before: &Self, what: &str) -> anyhow::Result<()> {
+        ensure!(self == before, "{what}: it was\n{before:?}\nand is\n{self:?}");
+        Ok(())
+    }
+
+    fn hook(&self) -> &Value {
+        &self.template["spec"]["containers"][0]["lifecycle"]["preStop"]
+    }
+
+    fn image(&self) -> &Value {
+        &self.template["spec"]["containers"][0]["image"]
+    }
+
+    fn grace(&self) -> &Value {
+        &self.template["spec"]["terminationGracePeriodSeconds"]
+    }
+
+    fn marker(&self) -> &str {
+        self.template["metadata"]["annotations"]["no502.dev/injected"].as_str().unwrap_or_default()
+    }
+}
