@@ -47,9 +47,10 @@ pub(crate) fn denies(cluster: &[Value], old: Option<&Value>, new: &Value) -> boo
     }
     let key = |it: &Value| (text(&it["kind"]), text(&it["metadata"]["namespace"]), text(&it["metadata"]["name"]));
     let others: Vec<&Value> = cluster.iter().filter(|it| key(it) != key(new)).collect();
-    let before = links(&others, old, &pods(&others, old, None), new);
-    let after = links(&others, Some(new), &pods(&others, Some(new), old), new);
-    let is_made_by_another = matches!(text(&new["kind"]).as_str(), "Pod" | "ReplicaSet") && controller(new).is_some();
+    let before = links(&others, old, pods(&others, old, None), new);
+    let after = links(&others, Some(new), pods(&others, Some(new), old), new);
+    let is_made_by_another = matches!(text(&new["kind"]).as_str(), "Pod" | "ReplicaSet")
+        && [Some(new), old].into_iter().flatten().any(|it| controller(it).is_some());
     contradictions(new).iter().any(|it| !old.is_some_and(|old| contradictions(old).contains(it)))
         || !is_made_by_another && after.iter().any(|link| is_to_blame(link, &before))
 }
@@ -197,7 +198,7 @@ fn selects(selector: &BTreeMap<String, String>, pods: &Pods) -> bool {
     pairs.peek().is_some() && pairs.all(|(key, value)| pods.labels.get(key) == Some(value))
 }
 
-fn links(others: &[&Value], subject: Option<&Value>, pods: &[(String, Pods)], own: &Value) -> Vec<Link> {
+fn links(others: &[&Value], subject: Option<&Value>, pods: Vec<(String, Pods)>, own: &Value) -> Vec<Link> {
     let all: Vec<&Value> = others.iter().copied().chain(subject).collect();
     let services: Vec<&Value> = all.iter().copied().filter(|it| it["kind"] == "Service").collect();
     let mut links = Vec::new();
@@ -277,7 +278,7 @@ fn ingress_links(ingress: &Value, services: &[&Value], id: &str, is_own: bool, l
         let service = services.iter().find(|it| it["metadata"]["name"] == backend["name"]);
         links.push(Link {
             identity: format!("{id} {route}"),
-            asks: format!("{} {}", backend["name"], backend["port"]),
+            asks: format!("{} {}", backend["name"], wanted(&backend["port"])),
             is_own,
             state: service.map_or(State::Absent, |it| backend_state(spec, &backend["port"], it)),
             is_backend: true,
@@ -287,8 +288,13 @@ fn ingress_links(ingress: &Value, services: &[&Value], id: &str, is_own: bool, l
     }
 }
 
+/// The port of an Ingress backend: the number, or else the name.
+fn wanted(port: &Value) -> &Value {
+    if port["number"].is_null() { &port["name"] } else { &port["number"] }
+}
+
 fn backend_state(spec: &Value, port: &Value, service: &Value) -> State {
-    let wanted = if port["number"].is_null() { &port["name"] } else { &port["number"] };
+    let wanted = wanted(port);
     let ports = || list(&service["spec"]["ports"]);
     let has = ports().any(|it| if wanted.is_number() { it["port"] == *wanted } else { it["name"] == *wanted });
     if wanted.is_null() || service["spec"]["type"] == "ExternalName" || has {

@@ -1,6 +1,9 @@
 //! What must hold for every cluster and every write. The seed is fixed: a failure is the same on every machine.
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Debug},
+};
 
 use no502::{
     link::{self, Write},
@@ -12,7 +15,6 @@ use no502::{
 };
 use proptest::{
     prelude::*,
-    sample::Index,
     strategy::ValueTree,
     test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner},
 };
@@ -22,23 +24,20 @@ use crate::{
     injections::{patched, refusals},
     oracle,
     stage::{self, Answer, Request, ask},
-    worlds::{self, Object, key, resource},
+    worlds::{self, Dice, Object, key, resource},
 };
 
 const CASES: u32 = 10_000;
 
-fn check<S: Strategy>(strategy: &S, test: impl Fn(S::Value) -> Result<(), TestCaseError>)
-where
-    S::Value: Debug,
-{
-    let config = ProptestConfig {
-        cases: CASES,
-        failure_persistence: None,
-        max_shrink_iters: 50_000,
-        ..ProptestConfig::default()
-    };
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    TestRunner::new_with_rng(config, rng).run(strategy, test).unwrap_or_else(|error| panic!("{error}"));
+fn runner() -> TestRunner {
+    let config = ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
+    TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
+}
+
+/// Rolls a case, tests it, and makes a failure small before it is shown.
+fn check<T: Debug>(roll: impl Fn(&mut Dice) -> T, test: impl Fn(T) -> Result<(), TestCaseError>) {
+    let strategy = worlds::dice().prop_map(|mut dice| roll(&mut dice));
+    runner().run(&strategy, test).unwrap_or_else(|error| panic!("{error}"));
 }
 
 fn values(objects: &[Object]) -> impl Iterator<Item = &Value> {
@@ -63,17 +62,6 @@ fn mutate(request: &Request<'_>, snapshot: &Snapshot) -> Answer {
     ask(Half::Mutate, request, snapshot, &Policies::default(), stage::now())
 }
 
-/// A cluster, and a write to an object of it or of its own.
-fn write() -> impl Strategy<Value = (Vec<Object>, Option<Object>, Object)> {
-    (worlds::cluster(), worlds::update(), any::<bool>()).prop_map(|(mut cluster, (old, new), is_update)| {
-        cluster.retain(|it| key(&it.0) != key(&new.0));
-        if is_update {
-            cluster.push(old.clone());
-        }
-        (cluster, is_update.then_some(old), new)
-    })
-}
-
 fn request<'a>(old: Option<&'a Object>, new: &'a Object) -> Request<'a> {
     match old {
         Some(old) => Request::update(&old.0, &new.0),
@@ -83,7 +71,7 @@ fn request<'a>(old: Option<&'a Object>, new: &'a Object) -> Request<'a> {
 
 #[test]
 fn denials_are_those_of_the_second_opinion() {
-    check(&write(), |(cluster, old, new)| {
+    check(worlds::write, |(cluster, old, new)| {
         let all: Vec<Value> = values(&cluster).cloned().collect();
         let expected = oracle::denies(&all, old.as_ref().map(|it| &it.0), &new.0);
         let answer = validate(&request(old.as_ref(), &new), &stage::cluster(&all), &Policies::default());
@@ -94,7 +82,8 @@ fn denials_are_those_of_the_second_opinion() {
 
 #[test]
 fn the_same_object_again_is_never_denied() {
-    check(&(worlds::cluster(), worlds::object()), |(mut cluster, object)| {
+    let roll = |dice: &mut Dice| (worlds::object(dice), worlds::cluster(dice));
+    check(roll, |(object, mut cluster)| {
         cluster.retain(|it| key(&it.0) != key(&object.0));
         cluster.push(object.clone());
         let snapshot = stage::cluster(values(&cluster));
@@ -106,14 +95,14 @@ fn the_same_object_again_is_never_denied() {
 
 #[test]
 fn what_is_always_allowed_is_allowed() {
-    check(&write(), |(cluster, old, new)| {
+    check(worlds::write, |(cluster, old, new)| {
         let snapshot = stage::cluster(values(&cluster));
         let advised = validate(&request(old.as_ref(), &new), &snapshot, &profile(Profile::Advise));
         prop_assert!(advised.is_allowed, "advise: {}", advised.message);
         let deleted = validate(&Request::delete(&new.0), &snapshot, &profile(Profile::Strict));
         prop_assert!(deleted.is_allowed, "DELETE: {}", deleted.message);
-        let collector = "system:serviceaccount:kube-system:generic-garbage-collector";
-        let cleaned = Request { user: collector, ..Request::delete(&new.0) };
+        let cleaner = "system:serviceaccount:kube-system:generic-garbage-collector";
+        let cleaned = Request { user: cleaner, ..Request::delete(&new.0) };
         prop_assert!(validate(&cleaned, &snapshot, &deny_everything()).is_allowed, "the garbage collector");
         let nothing_read = Snapshot::default();
         let early = validate(&request(old.as_ref(), &new), &nothing_read, &deny_everything());
@@ -124,7 +113,7 @@ fn what_is_always_allowed_is_allowed() {
 
 #[test]
 fn the_answer_is_the_same_for_the_same_input() {
-    check(&write(), |(cluster, old, new)| {
+    check(worlds::write, |(cluster, old, new)| {
         let body = request(old.as_ref(), &new).body();
         let (a, b) = (stage::cluster(values(&cluster)), stage::cluster(values(&cluster)));
         for half in [Half::Validate, Half::Mutate] {
@@ -141,18 +130,18 @@ fn the_answer_is_the_same_for_the_same_input() {
 /// Objects on their way into a store: each may arrive several times, in other states before the last one.
 #[derive(Debug, Clone)]
 struct Arrival {
-    order: Vec<Index>,
+    order: Vec<usize>,
     /// Other states of the same objects, and objects that go again.
     noise: Vec<Object>,
     relisted: Vec<bool>,
     snapshots: Vec<bool>,
 }
 
-fn arrival() -> impl Strategy<Value = Arrival> {
-    let flags = || proptest::collection::vec(any::<bool>(), 20);
-    let order = proptest::collection::vec(any::<Index>(), 14);
-    (order, proptest::collection::vec(worlds::object(), 0..10), flags(), flags())
-        .prop_map(|(order, noise, relisted, snapshots)| Arrival { order, noise, relisted, snapshots })
+fn arrival(dice: &mut Dice) -> Arrival {
+    let mut flags = |count: usize| (0..count).map(|_| dice.chance(50)).collect();
+    let (relisted, snapshots) = (flags(Resource::ALL.len()), flags(20));
+    let order = (0..20).map(|_| dice.below(20)).collect();
+    Arrival { order, relisted, snapshots, noise: worlds::cluster(dice) }
 }
 
 impl Arrival {
@@ -171,25 +160,21 @@ impl Arrival {
         let mut shuffled: Vec<&Object> = Vec::new();
         for index in &self.order {
             if !rest.is_empty() {
-                shuffled.push(rest.swap_remove(index.index(rest.len())));
+                shuffled.push(rest.swap_remove(index % rest.len()));
             }
         }
         shuffled.extend(rest);
         let (relisted, watched): (Vec<_>, Vec<_>) =
             Resource::ALL.into_iter().enumerate().partition(|(index, _)| flag(&self.relisted, *index));
         // One half of the kinds gets a new list; the objects that are not in it are gone.
-        for (_, resource) in &relisted {
-            store.start_list(*resource);
-        }
+        relisted.iter().for_each(|(_, it)| store.start_list(*it));
         for (index, object) in shuffled.iter().enumerate() {
             store.apply(stage::facts(&object.0));
             if flag(&self.snapshots, index + 7) {
                 store.snapshot();
             }
         }
-        for (_, resource) in &relisted {
-            store.finish_list(*resource);
-        }
+        relisted.iter().for_each(|(_, it)| store.finish_list(*it));
         // Of the other half, deletions are watched.
         for object in &self.noise {
             let is_gone = !cluster.iter().any(|it| key(&it.0) == key(&object.0));
@@ -205,12 +190,11 @@ impl Arrival {
 
 #[test]
 fn the_order_of_arrival_changes_nothing() {
-    check(&(worlds::cluster(), arrival(), worlds::object()), |(cluster, arrival, new)| {
+    let roll = |dice: &mut Dice| (worlds::object(dice), worlds::cluster(dice), arrival(dice));
+    check(roll, |(new, cluster, arrival)| {
         let mut plain = Store::complete();
         plain.set_server_minor(Some(stage::SERVER_MINOR));
-        for object in &cluster {
-            plain.apply(stage::facts(&object.0));
-        }
+        cluster.iter().for_each(|it| plain.apply(stage::facts(&it.0)));
         let (plain, tried) = (plain.snapshot(), arrival.store(&cluster).snapshot());
         let survey = |snapshot: &Snapshot| format!("{:?}", link::survey(&World::of(snapshot)));
         prop_assert_eq!(survey(&plain), survey(&tried));
@@ -228,18 +212,14 @@ fn the_order_of_arrival_changes_nothing() {
 
 #[test]
 fn a_patch_is_safe() {
-    let pair = (worlds::workload(), worlds::workload(), any::<bool>()).prop_map(|(mut old, mut new, is_update)| {
-        for object in [&mut old, &mut new] {
-            object.0["kind"] = json!("Deployment");
-            object.0["metadata"]["name"] = json!("web");
-            object.0["metadata"]["namespace"] = json!("shop");
-        }
-        (is_update.then_some(old), new)
-    });
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"},
         "spec": {"selector": {"app": "a"}, "ports": [{"port": 80}]}});
     let snapshot = stage::cluster([&service]);
-    check(&pair, |(old, new)| {
+    let roll = |dice: &mut Dice| {
+        let (old, new) = worlds::deployments(dice);
+        (dice.chance(80).then_some(old), new)
+    };
+    check(roll, |(old, new)| {
         let answer = mutate(&request(old.as_ref(), &new), &snapshot);
         prop_assert!(answer.is_allowed);
         let Some(patch) = &answer.patch else { return Ok(()) };
@@ -294,27 +274,30 @@ fn without_ours(original: &Value, mut result: Value) -> Value {
 
 #[test]
 fn an_equal_template_is_never_patched() {
-    check(&(worlds::workload(), any::<bool>()), |(mut old, is_reordered)| {
-        old.0["kind"] = json!("Deployment");
-        let mut new = old.clone();
-        new.0["metadata"]["labels"] = json!({ "team": "shop" });
-        new.0["spec"]["replicas"] = json!(7);
-        let snapshot = stage::cluster([&old.0]);
-        let mut body = String::from_utf8(Request::update(&old.0, &new.0).body()).unwrap();
-        if is_reordered {
-            // The same values, written in another order and with blanks.
-            let template = old.0["spec"]["template"].to_string();
-            let place =
-                body.find("\"object\":").unwrap() + body[body.find("\"object\":").unwrap()..].find(&template).unwrap();
-            body.replace_range(place..place + template.len(), &reordered(&old.0["spec"]["template"]));
-        }
-        let reply =
-            review::review(Half::Mutate, body.as_bytes(), &snapshot, &Policies::default(), stage::now()).unwrap();
-        let answer = stage::answer(&reply.body);
-        prop_assert_eq!(answer.patch, None);
-        prop_assert_eq!(answer.warnings, Vec::<String>::new());
-        Ok(())
-    });
+    check(
+        |dice| (worlds::workload(dice), dice.chance(50)),
+        |(mut old, is_reordered)| {
+            old.0["kind"] = json!("Deployment");
+            let mut new = old.clone();
+            new.0["metadata"]["labels"] = json!({ "team": "shop" });
+            new.0["spec"]["replicas"] = json!(7);
+            let snapshot = stage::cluster([&old.0]);
+            let mut body = String::from_utf8(Request::update(&old.0, &new.0).body()).unwrap();
+            if is_reordered {
+                // The same values, written in another order and with blanks.
+                let template = old.0["spec"]["template"].to_string();
+                let place = body.find("\"object\":").unwrap()
+                    + body[body.find("\"object\":").unwrap()..].find(&template).unwrap();
+                body.replace_range(place..place + template.len(), &reordered(&old.0["spec"]["template"]));
+            }
+            let reply =
+                review::review(Half::Mutate, body.as_bytes(), &snapshot, &Policies::default(), stage::now()).unwrap();
+            let answer = stage::answer(&reply.body);
+            prop_assert_eq!(answer.patch, None);
+            prop_assert_eq!(answer.warnings, Vec::<String>::new());
+            Ok(())
+        },
+    );
 }
 
 /// JSON with the members of every map from last to first.
@@ -332,7 +315,7 @@ fn reordered(value: &Value) -> String {
 
 #[test]
 fn what_was_stripped_comes_back_without_a_word() {
-    check(&worlds::workload(), |mut object| {
+    check(worlds::workload, |mut object| {
         object.0["kind"] = json!("Deployment");
         let snapshot = stage::cluster(std::iter::empty());
         let Some(patch) = mutate(&Request::create(&object.0), &snapshot).patch else { return Ok(()) };
@@ -350,9 +333,16 @@ fn what_was_stripped_comes_back_without_a_word() {
 
 #[test]
 fn any_json_in_a_review_is_answered() {
-    let objects = || prop_oneof![worlds::any_json().prop_map(Object), worlds::bent_object(), worlds::object()];
-    let operation = proptest::sample::select(&["CREATE", "UPDATE", "DELETE", "CONNECT", "", "PATCH"][..]);
-    check(&(worlds::cluster(), objects(), objects(), operation), |(cluster, old, new, operation)| {
+    let object = |dice: &mut Dice| match dice.below(4) {
+        0 => worlds::object(dice),
+        1 => Object(worlds::any_json(dice, 6)),
+        _ => worlds::bent_object(dice),
+    };
+    let roll = |dice: &mut Dice| {
+        let operation = ["UPDATE", "CREATE", "UPDATE", "DELETE", "CONNECT", "", "PATCH"][dice.below(7)];
+        (operation, object(dice), object(dice), worlds::cluster(dice))
+    };
+    check(roll, |(operation, old, new, cluster)| {
         let snapshot = stage::cluster(values(&cluster));
         let request = Request { operation, old: Some(&old.0), ..Request::create(&new.0) };
         for half in [Half::Validate, Half::Mutate] {
@@ -365,29 +355,40 @@ fn any_json_in_a_review_is_answered() {
     });
 }
 
+/// Bytes that print as text.
+struct Body(Vec<u8>);
+
+impl Debug for Body {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", String::from_utf8_lossy(&self.0))
+    }
+}
+
 #[test]
 fn any_text_as_a_body_is_answered_or_refused() {
-    let text = prop_oneof![
-        proptest::collection::vec(any::<u8>(), 0..64),
-        worlds::any_json().prop_map(|it| it.to_string().into_bytes()),
-        (write(), any::<Index>(), any::<u8>()).prop_map(|((_, old, new), place, byte)| {
-            let mut body = request(old.as_ref(), &new).body();
-            let place = place.index(body.len());
-            body[place] = byte;
-            body
-        }),
-        (write(), any::<Index>()).prop_map(|((_, old, new), place)| {
-            let mut body = request(old.as_ref(), &new).body();
-            body.truncate(place.index(body.len()));
-            body
-        }),
-    ];
+    let roll = |dice: &mut Dice| {
+        let kind = dice.below(4);
+        if kind == 0 {
+            return Body(worlds::any_json(dice, 6).to_string().into_bytes());
+        }
+        let (_, old, new) = worlds::write(dice);
+        let mut body = request(old.as_ref(), &new).body();
+        let place = (dice.below(256) * 256 + dice.below(256)) % body.len();
+        match kind {
+            1 => body.truncate(place),
+            _ => body[place] = u8::try_from(dice.below(256)).unwrap_or_default(),
+        }
+        Body(body)
+    };
     let snapshot = stage::cluster(std::iter::empty());
-    check(&text, |body| {
+    check(roll, |Body(body)| {
         for half in [Half::Validate, Half::Mutate] {
             match review::review(half, &body, &snapshot, &Policies::default(), stage::now()) {
                 Ok(reply) => prop_assert!(serde_json::from_slice::<Value>(&reply.body).is_ok()),
-                Err(error) => prop_assert!(!error.to_string().contains('\n'), "{error}"),
+                Err(error) => {
+                    let line = error.to_string();
+                    prop_assert!(!line.contains(char::is_control) && line.len() < 300, "{line:?}");
+                }
             }
         }
         Ok(())
@@ -401,7 +402,8 @@ fn the_generator_reaches_everything() {
         TestRunner::new_with_rng(ProptestConfig::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..SAMPLES {
-        let (cluster, old, new) = write().new_tree(&mut runner).unwrap().current();
+        let mut dice = worlds::dice().new_tree(&mut runner).unwrap().current();
+        let (cluster, old, new) = worlds::write(&mut dice);
         let snapshot = stage::cluster(values(&cluster));
         let (old_facts, new_facts) = (old.as_ref().map(|it| stage::facts(&it.0)), stage::facts(&new.0));
         let write = Write { old: old_facts.as_ref(), new: Some(&new_facts) };
@@ -416,7 +418,8 @@ fn the_generator_reaches_everything() {
             }
             *seen.entry(format!("{:?}", finding.cause)).or_default() += 1;
         }
-        let body = request(old.as_ref(), &new).body();
+        let (old, new) = worlds::deployments(&mut dice);
+        let body = Request::update(&old.0, &new.0).body();
         let answer = review::review(Half::Mutate, &body, &snapshot, &Policies::default(), stage::now()).unwrap();
         for (injection, outcome) in answer.summary.injections {
             *seen.entry(format!("{injection} {outcome}")).or_default() += 1;

@@ -1,14 +1,12 @@
 //! Random clusters and writes for the properties: few names, labels and ports, so that links form, break and miss each other.
+//!
+//! Everything is rolled with [`Dice`]: numbers from proptest, and zeros once they are used up. Zero stands for the simplest
+//! choice, so that a failure shrinks to a small cluster.
 
 use std::fmt;
 
 use no502::snapshot::Resource;
-use proptest::{
-    collection::vec,
-    option::{of, weighted},
-    prelude::*,
-    sample::{Index, select},
-};
+use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 /// An object that prints as JSON when a property fails.
@@ -18,6 +16,47 @@ pub(crate) struct Object(pub(crate) Value);
 impl fmt::Debug for Object {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "\n  {}", self.0)
+    }
+}
+
+/// A source of choices.
+#[derive(Debug, Clone)]
+pub(crate) struct Dice {
+    rolls: Vec<u64>,
+    next: usize,
+}
+
+/// Numbers for one case; a cluster of ten objects takes about three hundred bytes.
+pub(crate) fn dice() -> impl Strategy<Value = Dice> {
+    proptest::collection::vec(any::<u64>(), 8..80).prop_map(|rolls| Dice { rolls, next: 0 })
+}
+
+impl Dice {
+    /// 0 to 255.
+    fn byte(&mut self) -> u8 {
+        let byte = self.rolls.get(self.next / 8).map_or(0, |it| it.to_le_bytes()[self.next % 8]);
+        self.next += 1;
+        byte
+    }
+
+    /// 0 to `end` - 1.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        usize::from(self.byte()) % end.max(1)
+    }
+
+    /// True in about `percent` of the cases.
+    pub(crate) fn chance(&mut self, percent: u8) -> bool {
+        let byte = self.byte();
+        byte != 0 && u16::from(byte) * 100 <= u16::from(percent) * 255
+    }
+
+    fn pick<T: Clone>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())].clone()
+    }
+
+    /// The value in about `percent` of the cases, else null.
+    fn maybe(&mut self, percent: u8, value: impl FnOnce(&mut Self) -> Value) -> Value {
+        if self.chance(percent) { value(self) } else { Value::Null }
     }
 }
 
@@ -44,373 +83,381 @@ pub(crate) fn key(object: &Value) -> (String, String, String) {
     (text(&object["kind"]), text(&meta["namespace"]), text(&meta["name"]))
 }
 
-/// One object for each key, the last one.
-pub(crate) fn distinct(objects: Vec<Object>) -> Vec<Object> {
-    let mut distinct: Vec<Object> = Vec::new();
-    for object in objects {
-        distinct.retain(|it| key(&it.0) != key(&object.0));
-        distinct.push(object);
+const ROOM: usize = 12;
+
+/// Up to a dozen objects, each once.
+pub(crate) fn cluster(dice: &mut Dice) -> Vec<Object> {
+    let mut objects: Vec<Object> = Vec::new();
+    for _ in 0..dice.below(ROOM) {
+        let object = object(dice);
+        objects.retain(|it| key(&it.0) != key(&object.0));
+        objects.push(object);
     }
-    distinct
+    objects
 }
 
-/// A cluster of up to fourteen objects.
-pub(crate) fn cluster() -> BoxedStrategy<Vec<Object>> {
-    vec(object(), 0..14).prop_map(distinct).boxed()
-}
+type Maker = fn(&mut Dice) -> Object;
+
+/// Services and workloads often, the rest now and then.
+const MAKERS: [Maker; 12] =
+    [service, workload, ingress, service, workload, ingress, workload, service, workload, pod, pod, namespace];
 
 /// Any object of the kinds that a snapshot is made of.
-pub(crate) fn object() -> BoxedStrategy<Object> {
-    prop_oneof![
-        5 => service(),
-        4 => ingress(),
-        6 => workload(),
-        2 => pod(),
-        1 => namespace(),
-    ]
-    .boxed()
+pub(crate) fn object(dice: &mut Dice) -> Object {
+    dice.pick(&MAKERS)(dice)
 }
 
-/// Two states of one object.
-pub(crate) fn update() -> BoxedStrategy<(Object, Object)> {
-    prop_oneof![8 => blended(), 1 => hooked(), 1 => renamed()].boxed()
-}
-
-/// The new state keeps a random part of the old one: what changes everything says little about single links.
-fn blended() -> BoxedStrategy<(Object, Object)> {
-    let pair = prop_oneof![
-        (service(), service()),
-        (ingress(), ingress()),
-        (workload(), workload()),
-        (pod(), pod()),
-        (namespace(), namespace())
-    ];
-    (pair, any::<u64>())
-        .prop_map(|((old, new), keep)| {
-            let mut written = new.0;
-            let mut bits = keep;
-            blend(&old.0, &mut written, &mut bits);
-            for field in ["kind", "apiVersion"] {
-                written[field] = old.0[field].clone();
-            }
-            // No write of a user changes who made an object.
-            for field in ["name", "namespace", "ownerReferences"] {
-                written["metadata"][field] = old.0["metadata"][field].clone();
-            }
-            written["metadata"] = without_nulls(written["metadata"].take());
-            (old, Object(written))
-        })
-        .boxed()
-}
-
-/// A hook of the user's own beside a sleep that is injected, or that looks like it.
-fn hooked() -> BoxedStrategy<(Object, Object)> {
-    (workload(), select(&[10, 15][..]))
-        .prop_map(|(mut old, seconds)| {
-            let template = &mut old.0["spec"]["template"];
-            let container = template["spec"]["containers"][0]["name"].as_str().unwrap_or("web").to_owned();
-            let marker = json!({ "containers": { container.as_str(): { "preStop": 10 } }, "grace": 40 }).to_string();
-            template["metadata"]["annotations"] = json!({ "no502.dev/injected": marker });
-            template["spec"]["terminationGracePeriodSeconds"] = json!(40);
-            template["spec"]["containers"][0]["lifecycle"] = json!({ "preStop": { "sleep": { "seconds": seconds } } });
-            let mut new = old.clone();
-            new.0["spec"]["template"]["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"] =
-                json!({ "command": ["drain"] });
-            (old, new)
-        })
-        .boxed()
-}
-
-/// A workload of which every port has a new name.
-fn renamed() -> BoxedStrategy<(Object, Object)> {
-    (workload(), port_name())
-        .prop_map(|(old, name)| {
-            let mut new = old.clone();
-            let containers = new.0["spec"]["template"]["spec"]["containers"].as_array_mut();
-            for container in containers.into_iter().flatten() {
-                for port in container["ports"].as_array_mut().into_iter().flatten() {
-                    port["name"] = json!(name);
-                }
-            }
-            (old, new)
-        })
-        .boxed()
-}
-
-/// Takes over members of `old`, by the bits.
-fn blend(old: &Value, new: &mut Value, bits: &mut u64) {
-    let mut next = || {
-        *bits = bits.rotate_left(7).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        *bits >> 62
+/// A cluster, and a write to it: the old object, if there was one, and the new one.
+pub(crate) fn write(dice: &mut Dice) -> (Vec<Object>, Option<Object>, Object) {
+    let path = if dice.chance(50) { whole_path(dice) } else { Vec::new() };
+    let (make, old) = match path.as_slice() {
+        [] => {
+            let make = dice.pick(&MAKERS);
+            (make, make(dice))
+        }
+        path => {
+            let index = dice.below(path.len());
+            ([workload, service, ingress][index], path[index].clone())
+        }
     };
+    let new = next_state(&old, make, dice);
+    let is_update = !dice.chance(35);
+    let mut objects = cluster(dice);
+    for object in path {
+        objects.retain(|it| key(&it.0) != key(&object.0));
+        objects.push(object);
+    }
+    objects.retain(|it| key(&it.0) != key(&new.0));
+    if is_update {
+        objects.push(old.clone());
+    }
+    (objects, is_update.then_some(old), new)
+}
+
+/// A Deployment, a Service and an Ingress that lead to each other, now and then of one release.
+fn whole_path(dice: &mut Dice) -> Vec<Object> {
+    let annotations = dice.maybe(30, |_| json!({ "meta.helm.sh/release-name": "a" }));
+    let meta = |name: &str| without_nulls(json!({ "name": name, "namespace": "shop", "annotations": annotations }));
+    let container = json!({ "name": "web", "image": "a", "ports": [{ "name": "http", "containerPort": 8080 }] });
+    let template = json!({ "metadata": { "labels": { "app": "a" } }, "spec": { "containers": [container] } });
+    let backend = json!({ "service": { "name": "web", "port": { "number": 80 } } });
+    let path = json!({ "path": "/", "pathType": "Prefix", "backend": backend });
+    let rules = json!([{ "host": "shop.example.com", "http": { "paths": [path] } }]);
+    let service = json!({ "selector": { "app": "a" }, "ports": [{ "port": 80, "targetPort": "http" }] });
+    [
+        json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta("web"), "spec": { "template": template } }),
+        json!({ "apiVersion": "v1", "kind": "Service", "metadata": meta("web"), "spec": service }),
+        json!({ "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta("shop"), "spec": { "rules": rules } }),
+    ]
+    .map(Object)
+    .to_vec()
+}
+
+/// Another state of an object. It keeps most of the old one: what changes everything says little about single links.
+fn next_state(old: &Object, make: Maker, dice: &mut Dice) -> Object {
+    let mut new = make(dice);
+    blend(&old.0, &mut new.0, dice);
+    for field in ["kind", "apiVersion"] {
+        new.0[field] = old.0[field].clone();
+    }
+    for field in ["name", "namespace"] {
+        new.0["metadata"][field] = old.0["metadata"][field].clone();
+    }
+    Object(without_nulls(new.0))
+}
+
+/// A Deployment that was patched once, and what a later apply makes of it: often a second handler beside our sleep.
+fn applied_again(dice: &mut Dice) -> (Object, Object) {
+    let (mut old, mut new) = two_deployments(dice);
+    let template = &mut old.0["spec"]["template"];
+    template["metadata"] = json!({ "labels": labels(dice) });
+    if dice.chance(80) {
+        template["metadata"]["annotations"] = json!({ "no502.dev/injected": MARKERS[0] });
+    }
+    template["spec"]["containers"][0]["lifecycle"] = json!({ "preStop": { "sleep": { "seconds": 10 } } });
+    template["spec"]["terminationGracePeriodSeconds"] = json!(40);
+    if dice.chance(70) {
+        new = old.clone();
+        let hook = json!({ "sleep": { "seconds": 10 }, "exec": exec(dice) });
+        new.0["spec"]["template"]["spec"]["containers"][0]["lifecycle"]["preStop"] = hook;
+    }
+    (old, new)
+}
+
+fn two_deployments(dice: &mut Dice) -> (Object, Object) {
+    let named = |mut object: Object| {
+        object.0["kind"] = json!("Deployment");
+        object.0["metadata"] = json!({ "name": "web", "namespace": "shop" });
+        object
+    };
+    (named(workload(dice)), named(workload(dice)))
+}
+
+/// Takes over most members of `old`.
+fn blend(old: &Value, new: &mut Value, dice: &mut Dice) {
     let (Value::Object(from), Value::Object(to)) = (old, &mut *new) else {
-        if next() != 0 {
+        if let (Value::Array(from), Value::Array(to)) = (old, &mut *new)
+            && from.len() == to.len()
+        {
+            from.iter().zip(to).for_each(|(from, to)| blend(from, to, dice));
+        } else if !dice.chance(20) {
             new.clone_from(old);
         }
         return;
     };
     for (name, value) in from {
         match to.get_mut(name) {
-            Some(member) => blend(value, member, bits),
-            None if bits.count_ones().is_multiple_of(2) => drop(to.insert(name.clone(), value.clone())),
+            Some(member) => blend(value, member, dice),
+            None if !dice.chance(25) => drop(to.insert(name.clone(), value.clone())),
             None => {}
         }
     }
 }
 
-fn namespace_name() -> impl Strategy<Value = &'static str> {
-    prop_oneof![9 => Just("shop"), 1 => Just("other")]
+fn namespace_name(dice: &mut Dice) -> &'static str {
+    if dice.chance(8) { "other" } else { "shop" }
 }
 
-fn object_name() -> impl Strategy<Value = &'static str> {
-    select(&["web", "api"][..])
+fn object_name(dice: &mut Dice) -> &'static str {
+    dice.pick(&["web", "api"])
 }
 
-fn port_name() -> impl Strategy<Value = &'static str> {
-    select(&["http", "web"][..])
+fn port_name(dice: &mut Dice) -> Value {
+    json!(dice.pick(&["http", "web"]))
 }
 
-fn port_number() -> impl Strategy<Value = u16> {
-    select(&[80, 81, 8080][..])
+fn port_number(dice: &mut Dice) -> Value {
+    json!(dice.pick(&[80, 81, 8080]))
 }
 
-fn protocol() -> impl Strategy<Value = Option<&'static str>> {
-    prop_oneof![6 => Just(None), 1 => Just(Some("TCP")), 2 => Just(Some("UDP"))]
+fn protocol(dice: &mut Dice) -> Value {
+    dice.maybe(30, |dice| json!(dice.pick(&["UDP", "TCP", "UDP"])))
 }
 
-fn labels() -> impl Strategy<Value = Value> {
-    let value = || select(&["a", "b"][..]);
-    (weighted(0.8, value()), weighted(0.3, value()), weighted(0.05, value())).prop_map(|(app, tier, run_time)| {
-        let pairs = [("app", app), ("tier", tier), ("statefulset.kubernetes.io/pod-name", run_time)];
-        pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value?)))).collect::<Map<_, _>>().into()
-    })
+fn labels(dice: &mut Dice) -> Value {
+    let mut labels = Map::new();
+    for (key, percent) in [("app", 85), ("tier", 30), ("statefulset.kubernetes.io/pod-name", 5)] {
+        if dice.chance(percent) {
+            labels.insert(key.to_owned(), json!(dice.pick(&["a", "b"])));
+        }
+    }
+    labels.into()
 }
 
 /// Metadata of a top-level object.
-fn metadata(name: impl Strategy<Value = &'static str> + 'static) -> BoxedStrategy<Value> {
-    let owner = prop_oneof![
-        8 => Just(None),
-        1 => Just(Some(json!({"meta.helm.sh/release-name": "a"}))),
-        1 => Just(Some(json!({"meta.helm.sh/release-name": "b"}))),
-    ];
-    (name, namespace_name(), owner, weighted(0.03, Just("2026-11-20T11:00:00Z")), weighted(0.05, any::<bool>())).prop_map(
-        |(name, namespace, annotations, deleting, controller)| {
-            let mut metadata = json!({ "name": name, "namespace": namespace });
-            if let Some(annotations) = annotations {
-                metadata["annotations"] = annotations;
-            }
-            if let Some(deleting) = deleting {
-                metadata["deletionTimestamp"] = json!(deleting);
-            }
-            if let Some(is_controller) = controller {
-                metadata["ownerReferences"] =
-                    json!([{ "apiVersion": "example.com/v1", "kind": "App", "name": "a", "controller": is_controller }]);
-            }
-            metadata
-        },
-    )
-    .boxed()
+fn metadata(dice: &mut Dice, name: &str) -> Value {
+    let mut metadata = json!({ "name": name, "namespace": namespace_name(dice) });
+    if dice.chance(25) {
+        metadata["annotations"] = json!({ "meta.helm.sh/release-name": dice.pick(&["a", "b"]) });
+    }
+    if dice.chance(3) {
+        metadata["deletionTimestamp"] = json!("2026-11-20T11:00:00Z");
+    }
+    if dice.chance(5) {
+        let is_controller = dice.chance(70);
+        metadata["ownerReferences"] =
+            json!([{ "apiVersion": "example.com/v1", "kind": "App", "name": "a", "controller": is_controller }]);
+    }
+    metadata
 }
 
-fn namespace() -> BoxedStrategy<Object> {
-    let until = weighted(0.3, select(&["2026-11-20T13:00:00Z", "2020-01-01T00:00:00Z", "soon"][..]));
-    (namespace_name(), until, weighted(0.2, Just("2026-11-20T11:00:00Z")))
-        .prop_map(|(name, until, deleting)| {
-            let mut metadata = json!({ "name": name });
-            if let Some(until) = until {
-                metadata["annotations"] = json!({ "no502.dev/break-glass-until": until });
-            }
-            if let Some(deleting) = deleting {
-                metadata["deletionTimestamp"] = json!(deleting);
-            }
-            Object(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata }))
-        })
-        .boxed()
+/// The owner reference of a controller; none for the first choice.
+fn controlled_by(metadata: &mut Value, owner: &str) {
+    if let [version, kind, name] = owner.split(' ').collect::<Vec<_>>().as_slice() {
+        metadata["ownerReferences"] =
+            json!([{ "apiVersion": version, "kind": kind, "name": name, "controller": true }]);
+    }
 }
 
-/// A Service.
-pub(crate) fn service() -> BoxedStrategy<Object> {
-    let target = prop_oneof![2 => Just(Value::Null), 2 => port_number().prop_map(Value::from), 4 => port_name().prop_map(Value::from)];
-    let port = (of(port_name()), port_number(), target, protocol());
-    let selector = prop_oneof![1 => Just(Value::Null), 9 => labels()];
-    let kind = prop_oneof![12 => Just(Value::Null), 1 => Just(json!("ExternalName")), 1 => Just(json!("ClusterIP"))];
-    (metadata(object_name()), selector, vec(port, 0..3), kind)
-        .prop_map(|(metadata, selector, ports, kind)| {
-            let ports: Vec<Value> = ports
-            .into_iter()
-            .map(|(name, port, target, protocol)| {
-                json!({ "name": name, "port": port, "targetPort": target, "protocol": protocol })
-            })
-            .collect();
-            let spec = json!({ "selector": selector, "ports": ports, "type": kind });
-            Object(json!({ "apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": without_nulls(spec) }))
-        })
-        .boxed()
+fn namespace(dice: &mut Dice) -> Object {
+    let mut metadata = json!({ "name": namespace_name(dice) });
+    if dice.chance(30) {
+        let until = dice.pick(&["2026-11-20T13:00:00Z", "2020-01-01T00:00:00Z", "soon"]);
+        metadata["annotations"] = json!({ "no502.dev/break-glass-until": until });
+    }
+    if dice.chance(20) {
+        metadata["deletionTimestamp"] = json!("2026-11-20T11:00:00Z");
+    }
+    Object(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata }))
 }
 
-/// An Ingress.
-pub(crate) fn ingress() -> BoxedStrategy<Object> {
-    let port = prop_oneof![
-        1 => Just(json!({})),
-        3 => port_number().prop_map(|it| json!({ "number": it })),
-        2 => port_name().prop_map(|it| json!({ "name": it })),
-    ];
-    let backend = (object_name(), port).prop_map(|(name, port)| json!({ "service": { "name": name, "port": port } }));
-    let backend =
-        prop_oneof![1 => Just(json!({ "resource": { "kind": "Bucket", "name": "a" } })), 12 => backend].boxed();
-    let path = (select(&["/", "/api"][..]), backend.clone());
-    let class = of(select(&["nginx", "traefik"][..]));
-    (metadata(Just("shop")), vec(path, 0..4), weighted(0.2, backend), class)
-        .prop_map(|(metadata, paths, default_backend, class)| {
-            let paths: Vec<Value> = paths
-                .into_iter()
-                .map(|(path, backend)| json!({ "path": path, "pathType": "Prefix", "backend": backend }))
-                .collect();
-            let rules = json!([{ "host": "shop.example.com", "http": { "paths": paths } }]);
-            let spec = json!({ "ingressClassName": class, "defaultBackend": default_backend, "rules": rules });
-            let spec = without_nulls(spec);
-            Object(
-                json!({ "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata, "spec": spec }),
-            )
-        })
-        .boxed()
+fn service(dice: &mut Dice) -> Object {
+    let name = object_name(dice);
+    let metadata = metadata(dice, name);
+    let mut ports = Vec::new();
+    for _ in 0..dice.below(3) {
+        let target = match dice.below(4) {
+            0 => Value::Null,
+            1 => port_number(dice),
+            _ => port_name(dice),
+        };
+        ports.push(without_nulls(json!({
+            "name": dice.maybe(50, port_name),
+            "port": port_number(dice),
+            "targetPort": target,
+            "protocol": protocol(dice),
+        })));
+    }
+    let spec = without_nulls(json!({
+        "selector": if dice.chance(8) { Value::Null } else { labels(dice) },
+        "ports": ports,
+        "type": dice.maybe(12, |dice| json!(dice.pick(&["ExternalName", "ClusterIP"]))),
+    }));
+    Object(json!({ "apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec }))
 }
 
-fn container_port() -> impl Strategy<Value = Value> {
-    (weighted(0.7, port_name()), port_number(), protocol()).prop_map(|(name, port, protocol)| {
-        without_nulls(json!({ "name": name, "containerPort": port, "protocol": protocol }))
+fn backend(dice: &mut Dice) -> Value {
+    if dice.chance(6) {
+        return json!({ "resource": { "kind": "Bucket", "name": "a" } });
+    }
+    let port = match dice.below(6) {
+        0..3 => json!({ "number": port_number(dice) }),
+        3..5 => json!({ "name": port_name(dice) }),
+        _ => json!({}),
+    };
+    json!({ "service": { "name": object_name(dice), "port": port } })
+}
+
+fn ingress(dice: &mut Dice) -> Object {
+    let metadata = metadata(dice, "shop");
+    let paths: Vec<Value> = (0..dice.below(4))
+        .map(|_| json!({ "path": dice.pick(&["/", "/api"]), "pathType": "Prefix", "backend": backend(dice) }))
+        .collect();
+    let spec = without_nulls(json!({
+        "ingressClassName": dice.maybe(60, |dice| json!(dice.pick(&["nginx", "traefik"]))),
+        "defaultBackend": dice.maybe(20, backend),
+        "rules": [{ "host": "shop.example.com", "http": { "paths": paths } }],
+    }));
+    Object(json!({ "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata, "spec": spec }))
+}
+
+fn exec(dice: &mut Dice) -> Value {
+    dice.pick(&[json!({ "command": ["true"] }), json!({ "command": ["sh", "-c", "sleep 20; kill 1"] })])
+}
+
+fn lifecycle(dice: &mut Dice) -> Value {
+    let seconds = |dice: &mut Dice| json!({ "seconds": dice.pick(&[10, 0, 5, 10, 25, 700, i64::MAX]) });
+    match dice.below(14) {
+        8 => json!({ "preStop": null }),
+        9 => json!({ "postStart": { "exec": exec(dice) }, "future": 1 }),
+        10 => json!({ "preStop": { "exec": exec(dice) }, "stopSignal": "SIGQUIT" }),
+        11 | 12 => json!({ "preStop": { "sleep": seconds(dice) } }),
+        13 => json!({ "preStop": { "sleep": seconds(dice), "exec": exec(dice) } }),
+        _ => Value::Null,
+    }
+}
+
+fn probe(dice: &mut Dice) -> Value {
+    dice.maybe(25, |dice| {
+        let port = if dice.chance(30) { port_number(dice) } else { port_name(dice) };
+        json!({ "httpGet": { "path": "/", "port": port } })
     })
 }
 
-fn lifecycle() -> BoxedStrategy<Value> {
-    let seconds = select(&[0_i64, 5, 10, 10, 25, 700, i64::MAX][..]);
-    let exec = || json!({ "command": ["sh", "-c", "sleep 20; kill 1"] });
-    prop_oneof![
-        8 => Just(Value::Null),
-        1 => Just(json!({ "preStop": null })),
-        1 => Just(json!({ "postStart": { "exec": exec() }, "future": 1 })),
-        1 => Just(json!({ "preStop": { "exec": { "command": ["true"] } } })),
-        1 => Just(json!({ "preStop": { "exec": exec() }, "stopSignal": "SIGQUIT" })),
-        2 => seconds.clone().prop_map(|it| json!({ "preStop": { "sleep": { "seconds": it } } })),
-        2 => seconds.prop_map(move |it| json!({ "preStop": { "sleep": { "seconds": it }, "exec": exec() } })),
-    ]
-    .boxed()
-}
-
-fn container(name: &'static str) -> BoxedStrategy<Value> {
-    let port = prop_oneof![2 => port_name().prop_map(Value::from), 1 => port_number().prop_map(Value::from)];
-    let probe = weighted(0.25, port.prop_map(|port| json!({ "httpGet": { "path": "/", "port": port } })));
-    (vec(container_port(), 0..3), probe.clone(), probe, lifecycle(), any::<bool>())
-        .prop_map(move |(ports, readiness, liveness, lifecycle, is_long)| {
-            let image = if is_long { "a" } else { "b" };
-            let mut container = without_nulls(json!({
-                "name": name,
-                "image": image,
-                "ports": ports,
-                "readinessProbe": readiness,
-                "livenessProbe": liveness,
-                "lifecycle": lifecycle,
-            }));
-            container["future"] = json!({ "deep": [1.5, null, name] });
-            container
+fn container(dice: &mut Dice, name: &str) -> Value {
+    let ports: Vec<Value> = (0..dice.below(3))
+        .map(|_| {
+            let name = if dice.chance(25) { Value::Null } else { port_name(dice) };
+            without_nulls(json!({ "name": name, "containerPort": port_number(dice), "protocol": protocol(dice) }))
         })
-        .boxed()
+        .collect();
+    without_nulls(json!({
+        "name": name,
+        "image": dice.pick(&["a", "b"]),
+        "ports": ports,
+        "readinessProbe": probe(dice),
+        "livenessProbe": probe(dice),
+        "lifecycle": lifecycle(dice),
+        "future": { "deep": [1.5, null, name] },
+    }))
 }
 
-fn pod_spec() -> BoxedStrategy<Value> {
-    let grace = prop_oneof![4 => Just(Value::Null), 5 => select(&[0, 1, 2, 30, 40, 55, 900][..]).prop_map(Value::from)];
-    let init = (container("init"), any::<bool>()).prop_map(|(mut container, is_sidecar)| {
-        if is_sidecar {
-            container["restartPolicy"] = json!("Always");
+fn pod_spec(dice: &mut Dice) -> Value {
+    let mut containers = vec![container(dice, "web")];
+    if dice.chance(40) {
+        containers.push(container(dice, "php"));
+    }
+    let init = dice.maybe(20, |dice| {
+        let mut init = container(dice, "init");
+        if dice.chance(50) {
+            init["restartPolicy"] = json!("Always");
         }
-        container
+        json!([init])
     });
-    let second = weighted(0.4, container("php"));
-    (container("web"), second, weighted(0.2, init), grace)
-        .prop_map(|(first, second, init, grace)| {
-            let containers: Vec<Value> = [Some(first), second].into_iter().flatten().collect();
-            let init = init.map(|it| json!([it]));
-            without_nulls(json!({
-                "containers": containers,
-                "initContainers": init,
-                "terminationGracePeriodSeconds": grace,
-                "dnsPolicy": "Default",
-            }))
-        })
-        .boxed()
+    without_nulls(json!({
+        "containers": containers,
+        "initContainers": init,
+        "terminationGracePeriodSeconds": dice.maybe(60, |dice| json!(dice.pick(&[30, 0, 1, 2, 40, 55, 900]))),
+        "dnsPolicy": "Default",
+    }))
 }
 
-fn template() -> BoxedStrategy<Value> {
-    let marker = select(
-        &[
-            r#"{"containers":{"web":{"preStop":10}},"grace":40}"#,
-            r#"{"containers":{"web":{"preStop":5},"php":{"preStop":10}},"grace":55,"future":1}"#,
-            r#"{"containers":[]}"#,
-            "{",
-            "",
-        ][..],
-    );
-    let annotations = prop_oneof![
-        4 => Just(Value::Null),
-        1 => Just(json!({ "a/b~c": "d" })),
-        3 => marker.prop_map(|it| json!({ "no502.dev/injected": it, "a": "b" })),
-    ];
-    (labels(), annotations, pod_spec(), weighted(0.95, Just(())))
-        .prop_map(|(labels, annotations, spec, has_metadata)| {
-            let metadata =
-                has_metadata.map(|()| without_nulls(json!({ "labels": labels, "annotations": annotations })));
-            without_nulls(json!({ "metadata": metadata, "spec": spec }))
-        })
-        .boxed()
+const MARKERS: [&str; 5] = [
+    r#"{"containers":{"web":{"preStop":10}},"grace":40}"#,
+    r#"{"containers":{"web":{"preStop":5},"php":{"preStop":10}},"grace":55,"future":1}"#,
+    r#"{"containers":[]}"#,
+    "{",
+    "",
+];
+
+fn template(dice: &mut Dice) -> Value {
+    let annotations = match dice.below(8) {
+        6 => json!({ "a/b~c": "d" }),
+        7 => json!({ "no502.dev/injected": dice.pick(&MARKERS), "a": "b" }),
+        _ => Value::Null,
+    };
+    let metadata = without_nulls(json!({ "labels": labels(dice), "annotations": annotations }));
+    let metadata = if dice.chance(5) { Value::Null } else { metadata };
+    without_nulls(json!({ "metadata": metadata, "spec": pod_spec(dice) }))
 }
 
 /// A Deployment, StatefulSet, DaemonSet or ReplicaSet.
-pub(crate) fn workload() -> BoxedStrategy<Object> {
-    let kind =
-        prop_oneof![6 => Just("Deployment"), 2 => Just("StatefulSet"), 1 => Just("DaemonSet"), 2 => Just("ReplicaSet")];
-    let owner = select(&["none", "apps/v1 Deployment web", "argoproj.io/v1alpha1 Rollout web"][..]);
-    (kind, metadata(object_name()), template(), of(0_u8..3), weighted(0.1, Just("Recreate")), owner)
-        .prop_map(|(kind, mut metadata, template, replicas, strategy, owner)| {
-            if let ("ReplicaSet", [version, kind, name]) = (kind, owner.split(' ').collect::<Vec<_>>().as_slice()) {
-                metadata["ownerReferences"] =
-                    json!([{ "apiVersion": version, "kind": kind, "name": name, "controller": true }]);
-            }
-            let strategy = strategy.map(|it| json!({ "type": it }));
-            let spec = without_nulls(json!({ "replicas": replicas, "strategy": strategy, "template": template }));
-            Object(json!({ "apiVersion": "apps/v1", "kind": kind, "metadata": metadata, "spec": spec }))
-        })
-        .boxed()
+pub(crate) fn workload(dice: &mut Dice) -> Object {
+    let kind = dice.pick(&["Deployment", "Deployment", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"]);
+    let name = object_name(dice);
+    let mut metadata = metadata(dice, name);
+    if kind == "ReplicaSet" {
+        controlled_by(
+            &mut metadata,
+            dice.pick(&["none", "apps/v1 Deployment web", "argoproj.io/v1alpha1 Rollout web"]),
+        );
+    }
+    let spec = without_nulls(json!({
+        "replicas": dice.maybe(50, |dice| json!(dice.below(3))),
+        "strategy": dice.maybe(10, |_| json!({ "type": "Recreate" })),
+        "template": template(dice),
+    }));
+    Object(json!({ "apiVersion": "apps/v1", "kind": kind, "metadata": metadata, "spec": spec }))
+}
+
+/// Two states of the Deployment `web`.
+pub(crate) fn deployments(dice: &mut Dice) -> (Object, Object) {
+    if dice.chance(50) { applied_again(dice) } else { two_deployments(dice) }
 }
 
 /// A Pod: bare, of a Deployment, of a StatefulSet or of an operator; some have ended.
-pub(crate) fn pod() -> BoxedStrategy<Object> {
-    let owner = select(
-        &[
-            "none",
-            "apps/v1 ReplicaSet web-x1",
-            "apps/v1 ReplicaSet api-x1",
-            "apps/v1 StatefulSet web",
-            "db.example.com/v1 Db api",
-        ][..],
-    );
-    let name = select(&["web-0", "web-1", "api-0", "web"][..]);
-    let phase = prop_oneof![6 => Just("Running"), 1 => Just("Succeeded")];
-    (metadata(name), labels(), pod_spec(), owner, phase)
-        .prop_map(|(mut metadata, labels, spec, owner, phase)| {
-            metadata["labels"] = labels;
-            if let [version, kind, name] = owner.split(' ').collect::<Vec<_>>().as_slice() {
-                metadata["ownerReferences"] =
-                    json!([{ "apiVersion": version, "kind": kind, "name": name, "controller": true }]);
-                metadata["labels"]["pod-template-hash"] = json!("x1");
-            }
-            let status = json!({ "phase": phase });
-            Object(json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status }))
-        })
-        .boxed()
+fn pod(dice: &mut Dice) -> Object {
+    let name = dice.pick(&["web-0", "web-1", "api-0", "web"]);
+    let mut metadata = metadata(dice, name);
+    metadata["labels"] = labels(dice);
+    let owner = dice.pick(&[
+        "none",
+        "apps/v1 ReplicaSet web-x1",
+        "apps/v1 ReplicaSet api-x1",
+        "apps/v1 StatefulSet web",
+        "db.example.com/v1 Db api",
+    ]);
+    if owner != "none" {
+        controlled_by(&mut metadata, owner);
+        metadata["labels"]["pod-template-hash"] = json!("x1");
+    }
+    let status = json!({ "phase": if dice.chance(12) { "Succeeded" } else { "Running" } });
+    let spec = pod_spec(dice);
+    Object(json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status }))
 }
 
 /// Any JSON, with the names of real fields among its keys.
-pub(crate) fn any_json() -> BoxedStrategy<Value> {
+pub(crate) fn any_json(dice: &mut Dice, depth: usize) -> Value {
     const KEYS: [&str; 24] = [
         "apiVersion",
         "kind",
@@ -437,42 +484,33 @@ pub(crate) fn any_json() -> BoxedStrategy<Value> {
         "http",
         "paths",
     ];
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        Just(json!(u64::MAX)),
-        select(
-            &["", "a", "Deployment", "Service", "Ingress", "apps/v1", "v1", "http", "\u{0}\n\u{202e}", "Always"][..]
-        )
-        .prop_map(Value::from),
-        ".{0,8}".prop_map(Value::from),
-    ];
-    leaf.prop_recursive(6, 40, 5, |inner| {
-        prop_oneof![
-            vec(inner.clone(), 0..4).prop_map(Value::from),
-            vec((select(&KEYS[..]), inner), 0..5).prop_map(|it| it
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value))
-                .collect::<Map<_, _>>()
-                .into()),
-        ]
-    })
-    .boxed()
+    const TEXTS: [&str; 10] =
+        ["", "a", "Deployment", "Service", "Ingress", "apps/v1", "v1", "http", "\u{0}\n\u{202e}", "Always"];
+    match dice.below(if depth == 0 { 7 } else { 12 }) {
+        0 => Value::Null,
+        1 => json!(dice.chance(50)),
+        2 => json!(i64::from(dice.byte()) - 128),
+        3 => json!(dice.pick(&[i64::MIN, i64::MAX, 0])),
+        4 => json!(dice.pick(&[1.5, -0.0, 1e300])),
+        5 => json!(u64::MAX),
+        6 => json!(dice.pick(&TEXTS)),
+        7 | 8 => (0..dice.below(4)).map(|_| any_json(dice, depth - 1)).collect::<Vec<_>>().into(),
+        _ => {
+            let members = (0..dice.below(5)).map(|_| (dice.pick(&KEYS).to_owned(), any_json(dice, depth - 1)));
+            members.collect::<Map<_, _>>().into()
+        }
+    }
 }
 
 /// A real object of which one value, somewhere, is any JSON.
-pub(crate) fn bent_object() -> BoxedStrategy<Object> {
-    (object(), any_json(), any::<Index>())
-        .prop_map(|(mut object, garbage, place)| {
-            let mut pointers = Vec::new();
-            list_pointers(&object.0, String::new(), &mut pointers);
-            let pointer = pointers[place.index(pointers.len())].clone();
-            *object.0.pointer_mut(&pointer).unwrap() = garbage;
-            object
-        })
-        .boxed()
+pub(crate) fn bent_object(dice: &mut Dice) -> Object {
+    let mut object = object(dice);
+    let mut pointers = Vec::new();
+    list_pointers(&object.0, String::new(), &mut pointers);
+    let place = dice.below(256) * 256 + dice.below(256);
+    let pointer = pointers[place % pointers.len()].clone();
+    *object.0.pointer_mut(&pointer).unwrap() = any_json(dice, 4);
+    object
 }
 
 fn list_pointers(value: &Value, pointer: String, pointers: &mut Vec<String>) {
