@@ -12,7 +12,7 @@ use serde_json::Value;
 pub use self::marker::MARKER;
 use self::{marker::Marker, pre_stop::Sleeps};
 use crate::{
-    facts::{Container, Facts, Workload},
+    facts::{Container, Workload},
     patch::{PatchBuilder, PatchError, escape},
     policy::{InjectionSettings, Policies},
     snapshot::Snapshot,
@@ -203,47 +203,51 @@ impl<'a> Plan<'a> {
 }
 
 impl Injection {
+    /// True if nothing is changed and nothing said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.patch.is_none() && self.notices.is_empty()
+    }
+
     fn failed(error: &PatchError) -> Self {
         let text = format!("nothing injected, {error}; please report this");
         Self { patch: None, notices: vec![Notice { injections: &["prestop"], outcome: "failed", text }] }
     }
 
-    /// Applies the patch to a copy of the object and looks at the result again: it must parse and want no further change. What
+    /// Applies the patch to the pod template and looks at the result again: it must parse and want no further change. What
     /// does not pass is not sent. A patch that only restores what a full replacement stripped is not worth a word.
     #[must_use]
     pub fn verified(
         self,
-        object: Value,
+        template: Value,
         candidate: Candidate<'_>,
         old_template: Option<&Value>,
         snapshot: &Snapshot,
         policies: &Policies,
     ) -> Self {
         let Some(patch) = &self.patch else { return self };
-        match second_pass(patch, object, candidate, snapshot, policies) {
-            Ok(result) => {
-                let is_restored =
-                    old_template.is_some() && result.pointer(candidate.new.form.pointer()) == old_template;
-                if is_restored { Self { notices: Vec::new(), ..self } } else { self }
-            }
+        match second_pass(patch, template, candidate, snapshot, policies) {
+            Ok(result) if old_template == Some(&result) => Self { notices: Vec::new(), ..self },
+            Ok(_) => self,
             Err(error) => Self::failed(&error),
         }
     }
 }
 
+/// The patched template. It is all of the object that a patch can touch (`patch::is_allowed`).
 fn second_pass(
     patch: &Patch,
-    mut object: Value,
+    template: Value,
     candidate: Candidate<'_>,
     snapshot: &Snapshot,
     policies: &Policies,
 ) -> Result<Value, PatchError> {
+    let mut object = Value::from_iter([("spec", Value::from_iter([("template", template)]))]);
     json_patch::patch(&mut object, patch)?;
-    let mut facts = Facts::read(&object.to_string())?;
-    facts.meta_mut().namespace.clone_from(&candidate.new.meta.namespace);
-    let Facts::Workload(patched) = &facts else { return Err(PatchError::NotIdempotent) };
-    let again = inject(Candidate { new: patched, ..candidate }, snapshot, policies);
-    if again.patch.is_some() { Err(PatchError::NotIdempotent) } else { Ok(object) }
+    let template = object["spec"]["template"].take();
+    let patched = candidate.new.with_template(&template.to_string()).ok_or(PatchError::Unreadable)?;
+    let again = inject(Candidate { new: &patched, ..candidate }, snapshot, policies);
+    if again.patch.is_some() { Err(PatchError::NotIdempotent) } else { Ok(template) }
 }
 
 /// A Service selects the template, or a regular container declares a TCP port that is not for metrics, health checks or debugging

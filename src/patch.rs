@@ -27,9 +27,9 @@ pub enum PatchError {
     /// A second pass over the result wants to change more.
     #[error("a second pass would change the object again")]
     NotIdempotent,
-    /// The object cannot be read.
-    #[error("the object cannot be read: {0}")]
-    Unreadable(#[from] serde_json::Error),
+    /// What it makes is no pod template any more.
+    #[error("the patched pod template cannot be read")]
+    Unreadable,
 }
 
 /// Operations in the order in which they are applied.

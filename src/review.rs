@@ -98,7 +98,8 @@ fn validate<'a>(
 ) -> Response<'a> {
     let (old, new) = request.facts();
     let write = Write { old: old.as_ref(), new: new.as_ref() };
-    let requester = Requester { user: request.user(), groups: &request.groups() };
+    let groups = if policies.break_glass_groups.is_empty() { Vec::new() } else { request.groups() };
+    let requester = Requester { user: request.user(), groups: &groups };
     let verdict = verdict::decide(write, requester, snapshot, policies, now);
     summary.findings.clone_from(&verdict.outcomes);
     let mut response = Response::allowed(request);
@@ -135,8 +136,7 @@ fn mutate<'a>(
         Some(Facts::Workload(old)) => Some(old),
         _ => None,
     };
-    let template_is_unchanged = request.template_is_unchanged();
-    let candidate = Candidate { old, new, template_is_unchanged };
+    let candidate = Candidate { old, new, template_is_unchanged: request.template_has_the_same_bytes() };
     let injection = verified(inject(candidate, snapshot, policies), request, candidate, snapshot, policies);
     summary.injections = injection.notices.iter().flat_map(outcomes).collect();
     response.warnings = warning::compile(notices(&injection, new), MUTATING_CHARS_MAX);
@@ -152,7 +152,7 @@ fn mutate<'a>(
     response
 }
 
-/// The object as a tree is only built when there is something to check against it.
+/// Templates are only built as trees when there is something to check against them.
 fn verified(
     injection: Injection,
     request: &Request<'_>,
@@ -160,11 +160,15 @@ fn verified(
     snapshot: &Snapshot,
     policies: &Policies,
 ) -> Injection {
-    if injection.patch.is_none() {
+    if injection.is_empty() {
         return injection;
     }
-    let (object, old_template) = request.trees();
-    injection.verified(object, candidate, old_template.as_ref(), snapshot, policies)
+    let (template, old_template) = request.templates();
+    if old_template.as_ref() == Some(&template) {
+        // The same values in another order.
+        return Injection::default();
+    }
+    injection.verified(template, candidate, old_template.as_ref(), snapshot, policies)
 }
 
 fn outcomes(notice: &Notice) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {

@@ -4,11 +4,17 @@ use std::fmt;
 
 use smol_str::SmolStr;
 
+use super::wire;
+
 /// A set of labels, or the selector of a Service: unique keys, sorted, so that equal sets are equal values.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Labels(Box<[(SmolStr, SmolStr)]>);
 
 impl Labels {
+    pub(super) fn read(map: &wire::Map<'_>) -> Self {
+        map.texts().map(|(key, value)| (label_key(key), value)).collect()
+    }
+
     /// The value under `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
@@ -37,12 +43,13 @@ impl Labels {
 impl<K: Into<SmolStr>, V: Into<SmolStr>> FromIterator<(K, V)> for Labels {
     /// Of two pairs with one key the later wins.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
-        let mut pairs: Vec<(SmolStr, SmolStr)> =
-            pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-        pairs.reverse();
-        pairs.sort_by(|a, b| a.0.cmp(&b.0));
-        pairs.dedup_by(|a, b| a.0 == b.0);
-        Self(pairs.into_boxed_slice())
+        let pairs = pairs.into_iter().map(|(key, value)| (key.into(), value.into()));
+        let mut sorted: Vec<(SmolStr, SmolStr)> = Vec::with_capacity(pairs.size_hint().1.unwrap_or_default());
+        sorted.extend(pairs);
+        sorted.reverse();
+        sorted.sort_by(|a, b| a.0.cmp(&b.0));
+        sorted.dedup_by(|a, b| a.0 == b.0);
+        Self(sorted.into_boxed_slice())
     }
 }
 
@@ -55,6 +62,26 @@ impl fmt::Display for Labels {
         }
         Ok(())
     }
+}
+
+/// Keys that half of all objects have and that are too long to be stored in place: kept once, in the program.
+const COMMON_LONG_KEYS: &[&str] = &[
+    "app.kubernetes.io/component",
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/managed-by",
+    "app.kubernetes.io/part-of",
+    "app.kubernetes.io/version",
+    "apps.kubernetes.io/pod-index",
+    "batch.kubernetes.io/controller-uid",
+    "batch.kubernetes.io/job-name",
+    "controller-revision-hash",
+    "rollouts-pod-template-hash",
+    "statefulset.kubernetes.io/pod-name",
+];
+
+fn label_key(key: &str) -> SmolStr {
+    let common = COMMON_LONG_KEYS.iter().find(|it| **it == key);
+    common.map_or_else(|| SmolStr::new(key), |it| SmolStr::new_static(it))
 }
 
 /// Label keys that a controller sets on pods when they are made: no template has them, so a selector that uses one can only

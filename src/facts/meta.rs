@@ -1,6 +1,8 @@
 //! Who an object is, who owns it and who releases it.
 
-use smol_str::SmolStr;
+use std::sync::Arc;
+
+use smol_str::{SmolStr, format_smolstr};
 
 use super::wire;
 
@@ -99,35 +101,35 @@ fn api_group(api_version: &str) -> &str {
 /// The releases an object belongs to: Helm release, Argo CD application, Flux `Kustomization` or `HelmRelease`, ApplySet
 /// (reference: rules 4.4). Two objects with one owner in common are applied by the same hand.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct ReleaseOwners(Vec<SmolStr>);
+pub struct ReleaseOwners(Arc<[SmolStr]>);
 
 impl ReleaseOwners {
     fn read(metadata: &wire::Metadata<'_>, namespace: &str) -> Self {
         let mut owners = Vec::new();
         let (labels, annotations) = (&metadata.labels, &metadata.annotations);
-        let mut add = |kind: &str, name: &str| owners.push(SmolStr::from(format!("{kind}:{name}")));
         if let Some(release) = annotations.text("meta.helm.sh/release-name") {
             let release_namespace = annotations.text("meta.helm.sh/release-namespace").unwrap_or(namespace);
-            add("helm", &format!("{release_namespace}/{release}"));
+            owners.push(format_smolstr!("helm:{release_namespace}/{release}"));
         }
         if let Some(tracking) = annotations.text("argocd.argoproj.io/tracking-id") {
-            add("argocd", tracking.split(':').next().unwrap_or(tracking));
+            owners.push(format_smolstr!("argocd:{}", tracking.split(':').next().unwrap_or(tracking)));
         }
         if let Some(instance) = labels.text("app.kubernetes.io/instance").filter(|it| !it.is_empty()) {
-            add("instance", instance);
+            owners.push(format_smolstr!("instance:{instance}"));
         }
         for (kind, name_key, namespace_key) in [
             ("kustomization", "kustomize.toolkit.fluxcd.io/name", "kustomize.toolkit.fluxcd.io/namespace"),
             ("helmrelease", "helm.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/namespace"),
         ] {
             if let Some(name) = labels.text(name_key) {
-                add(kind, &format!("{}/{name}", labels.text(namespace_key).unwrap_or(namespace)));
+                let namespace = labels.text(namespace_key).unwrap_or(namespace);
+                owners.push(format_smolstr!("{kind}:{namespace}/{name}"));
             }
         }
         if let Some(set) = labels.text("applyset.kubernetes.io/part-of") {
-            add("applyset", set);
+            owners.push(format_smolstr!("applyset:{set}"));
         }
-        Self(owners)
+        Self(owners.into())
     }
 
     /// True without any owner.

@@ -36,7 +36,7 @@ impl Service {
             return Self { meta, selector: Labels::default(), is_external_name: false, ports: Box::default() };
         };
         let is_external_name = spec.service_type.text() == "ExternalName";
-        let selector = if is_external_name { Labels::default() } else { spec.selector.texts().collect() };
+        let selector = if is_external_name { Labels::default() } else { Labels::read(&spec.selector) };
         let ports = spec
             .ports
             .0

@@ -169,12 +169,12 @@ impl Workload {
         } else if let Some(raw) = spec.template {
             let template = match same {
                 Some((bytes, known)) if bytes.get() == raw.get() => Arc::clone(&known.template),
-                _ => Arc::new(PodTemplate::read(raw)?),
+                _ => Arc::new(PodTemplate::read(raw.get())?),
             };
             (WorkloadForm::Template, template)
         } else {
             let job: wire::Maybe<wire::JobTemplate<'_>> = serde_json::from_str(spec.job_template?.get()).ok()?;
-            (WorkloadForm::JobTemplate, Arc::new(PodTemplate::read(job.0?.spec.0?.template?)?))
+            (WorkloadForm::JobTemplate, Arc::new(PodTemplate::read(job.0?.spec.0?.template?.get())?))
         };
         let phase = object.status.0.as_ref().map_or("", |status| status.phase.text());
         Some(Self {
@@ -185,6 +185,11 @@ impl Workload {
             is_recreate: spec.strategy.0.as_ref().is_some_and(|it| it.strategy_type.text() == "Recreate"),
             is_finished: form == WorkloadForm::Pod && matches!(phase, "Succeeded" | "Failed"),
         })
+    }
+
+    /// The same workload with another pod template; `None` if `json` is none.
+    pub(crate) fn with_template(&self, json: &str) -> Option<Self> {
+        Some(Self { template: Arc::new(PodTemplate::read(json)?), ..self.clone() })
     }
 
     /// True for Jobs and their pods, which run to an end and serve nobody.
@@ -202,8 +207,8 @@ impl Workload {
 
 impl PodTemplate {
     /// `None` for a template of another shape: no list of containers.
-    fn read(raw: &RawValue) -> Option<Self> {
-        let template: wire::Maybe<wire::Template<'_>> = serde_json::from_str(raw.get()).ok()?;
+    fn read(json: &str) -> Option<Self> {
+        let template: wire::Maybe<wire::Template<'_>> = serde_json::from_str(json).ok()?;
         let template = template.0?;
         let spec = template.spec.0?;
         if spec.containers.0.is_empty() {
@@ -228,7 +233,7 @@ impl PodTemplate {
         let containers =
             regular.chain(init).map(|(kind, index, it)| Container::read(kind, index, it, &mut ports)).collect();
         Self {
-            labels: Arc::new(metadata.map(|it| it.labels.texts().collect()).unwrap_or_default()),
+            labels: Arc::new(metadata.map(|it| Labels::read(&it.labels)).unwrap_or_default()),
             ports: ports.into(),
             containers,
             grace_seconds: grace.int(),

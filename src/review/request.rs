@@ -18,8 +18,8 @@ use crate::facts::{
 pub(super) const API_VERSION: &str = "admission.k8s.io/v1";
 pub(super) const KIND: &str = "AdmissionReview";
 
-/// As much of a foreign kind or version as a message shows, in characters.
-const SHOWN_CHARS_MAX: usize = 60;
+/// Longest piece of a body that an error repeats, in characters.
+const QUOTED_CHARS_MAX: usize = 64;
 
 /// The request could not be read as an AdmissionReview. Answered with HTTP 400 and one line, never with `allowed: false`: the
 /// failure policy decides, not we.
@@ -104,7 +104,6 @@ struct WireUser<'a> {
 #[derive(Debug)]
 pub(super) struct Request<'a> {
     wire: WireRequest<'a>,
-    body: &'a str,
 }
 
 impl<'a> Request<'a> {
@@ -117,17 +116,17 @@ impl<'a> Request<'a> {
         let review = review.0.unwrap_or_default();
         let kind = review.kind.text();
         if kind != KIND {
-            return Err(ReviewError::WrongKind(shown(kind)));
+            return Err(ReviewError::WrongKind(quoted(kind)));
         }
         let version = review.api_version.text();
         if version != API_VERSION {
-            return Err(ReviewError::WrongVersion(shown(version)));
+            return Err(ReviewError::WrongVersion(quoted(version)));
         }
         let wire = review.request.0.ok_or(ReviewError::NoRequest)?;
         if wire.uid.text().is_empty() {
             return Err(ReviewError::NoUid);
         }
-        Ok(Self { wire, body })
+        Ok(Self { wire })
     }
 
     pub(super) fn uid(&self) -> &str {
@@ -181,23 +180,24 @@ impl<'a> Request<'a> {
         facts
     }
 
-    /// True for an UPDATE whose pod template is the old one: same bytes, or the same values in another order.
-    pub(super) fn template_is_unchanged(&self) -> bool {
-        let new = self.wire.object.0.as_ref().and_then(template_of);
-        let old = self.wire.old_object.0.as_ref().and_then(template_of);
-        let (Some(new), Some(old), "UPDATE") = (new, old, self.wire.operation.text()) else { return false };
-        new.get() == old.get() || {
-            let tree = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).ok();
-            tree(new) == tree(old)
-        }
+    /// True for an UPDATE whose pod template is the old one, byte by byte. Other bytes may still be the same values.
+    pub(super) fn template_has_the_same_bytes(&self) -> bool {
+        self.old_template().zip(self.template()).is_some_and(|(old, new)| old.get() == new.get())
     }
 
-    /// The object, and the template of the old one, as trees.
-    pub(super) fn trees(&self) -> (Value, Option<Value>) {
-        let object = serde_json::from_str(self.body).ok();
-        let object = object.and_then(|mut review: Value| Some(review.pointer_mut("/request/object")?.take()));
-        let old = self.wire.old_object.0.as_ref().and_then(template_of);
-        (object.unwrap_or_default(), old.and_then(|it| serde_json::from_str(it.get()).ok()))
+    /// The pod template as a tree, and that of the object which an UPDATE changes.
+    pub(super) fn templates(&self) -> (Value, Option<Value>) {
+        let tree = |raw: Option<&RawValue>| serde_json::from_str(raw?.get()).ok();
+        (tree(self.template()).unwrap_or_default(), tree(self.old_template()))
+    }
+
+    fn template(&self) -> Option<&'a RawValue> {
+        self.wire.object.0.as_ref().and_then(template_of)
+    }
+
+    fn old_template(&self) -> Option<&'a RawValue> {
+        let old = self.wire.old_object.0.as_ref().filter(|_| self.wire.operation.text() == "UPDATE");
+        old.and_then(template_of)
     }
 
     pub(super) fn summary(&self) -> Summary {
@@ -215,9 +215,9 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Text of somebody else in a message of ours: one line, and not the whole body.
-fn shown(text: &str) -> String {
-    text.chars().take(SHOWN_CHARS_MAX).map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+/// What an error repeats of the body: a little, and nothing that breaks its line.
+fn quoted(text: &str) -> String {
+    text.chars().take(QUOTED_CHARS_MAX).map(|it| if it.is_control() { ' ' } else { it }).collect()
 }
 
 fn template_of<'a>(object: &wire::Object<'a>) -> Option<&'a RawValue> {

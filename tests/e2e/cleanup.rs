@@ -2,6 +2,7 @@
 //! nothing is as no502 wants it.
 
 use anyhow::{Context as _, ensure};
+use serde_json::json;
 
 use crate::{
     cluster::Version,
@@ -16,6 +17,7 @@ pub(crate) fn trials() -> Vec<E2e> {
         E2e::guarded("a_broken_namespace_is_deleted", &Version::ALL, a_broken_namespace_is_deleted),
         E2e::guarded("what_a_finalizer_holds_is_deleted", NEWEST, what_a_finalizer_holds_is_deleted),
         E2e::guarded("garbage_is_collected", NEWEST, garbage_is_collected),
+        E2e::own_guarded("no_rule_refuses_the_cleaners", NEWEST, no_rule_refuses_the_cleaners),
     ]
 }
 
@@ -77,21 +79,8 @@ fn what_a_finalizer_holds_is_deleted(no502: &No502) -> anyhow::Result<()> {
 }
 
 fn garbage_is_collected(no502: &No502) -> anyhow::Result<()> {
-    let owner = "{apiVersion: v1, kind: ConfigMap, metadata: {name: owner}}";
     let room = broken_room(no502, "")?;
-    room.apply(owner)?.quiet()?;
-    let uid = room.get("configmap/owner")?["metadata"]["uid"].as_str().context("no uid")?.to_owned();
-    let reference = format!(
-        "{{\"metadata\":{{\"ownerReferences\":[{{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"name\":\"owner\",\"uid\":\"{uid}\"}}]}}}}"
-    );
-    let dependents = ["service/web", "ingress/web", "service/lonely", "ingress/nowhere"];
-    for object in dependents {
-        room.kubectl(&format!("patch {object} --type=merge -p {reference}"))?.done()?;
-    }
-    room.kubectl("delete configmap owner")?.quiet()?;
-    for object in dependents {
-        gone(&room, object)?;
-    }
+    collected(&room, &["service/web", "ingress/web", "service/lonely", "ingress/nowhere"])?;
 
     let replica_sets = || Ok::<_, anyhow::Error>(room.get("replicasets --selector=app=web")?["items"].clone());
     soon("the Deployment has a ReplicaSet", PATIENCE, || {
@@ -103,6 +92,41 @@ fn garbage_is_collected(no502: &No502) -> anyhow::Result<()> {
     gone(&room, "deployment/web")?;
     ensure!(replica_sets()?.as_array().is_some_and(Vec::is_empty), "the ReplicaSet outlived its Deployment");
     Ok(())
+}
+
+fn no_rule_refuses_the_cleaners(no502: &No502) -> anyhow::Result<()> {
+    let room = Room::new(no502)?;
+    let (pods, service) =
+        (deployment("web", "app: web", "{containerPort: 8080}"), service("web", "app: web", "{port: 80}"));
+    room.given(&[&pods, &service, &ingress("web", "web", "number: 80")].map(String::as_str).concat())?;
+    no502.stop()?;
+    no502.start(&["--action", "service-selects-nothing=deny", "--action", "ingress-service-missing=deny"])?;
+    no502.await_guarding()?;
+
+    let routes = "Ingress \"web\" (web.example/) still routes to this Service";
+    room.kubectl("delete service web")?.denied(routes)?;
+    room.kubectl("delete deployment web")?.denied("matches nothing without it")?;
+    collected(&room, &["service/web"])?;
+
+    room.apply(&service)?.done()?;
+    soon("no502 knows the new Service", PATIENCE, || {
+        room.kubectl("delete service web --dry-run=server")?.denied(routes)
+    })?;
+    room.kubectl(&format!("delete namespace {}", room.name))?.done()?;
+    Ok(())
+}
+
+/// Objects whose owner is deleted are collected.
+fn collected(room: &Room<'_>, objects: &[&str]) -> anyhow::Result<()> {
+    room.apply("{apiVersion: v1, kind: ConfigMap, metadata: {name: owner}}")?.quiet()?;
+    let uid = room.get("configmap/owner")?["metadata"]["uid"].as_str().context("no uid")?.to_owned();
+    let reference = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid}]);
+    let patch = json!({"metadata": {"ownerReferences": reference}});
+    for object in objects {
+        room.kubectl(&format!("patch {object} --type=merge -p {patch}"))?.done()?;
+    }
+    room.kubectl("delete configmap owner")?.quiet()?;
+    objects.iter().try_for_each(|object| gone(room, object))
 }
 
 fn gone(room: &Room<'_>, object: &str) -> anyhow::Result<()> {

@@ -49,7 +49,7 @@ impl No502 {
         for _ in 0..PORT_ATTEMPTS {
             let no502 = Self::new(Arc::clone(cluster))?;
             no502.be_called()?;
-            no502.spawn()?;
+            no502.spawn(&[])?;
             match no502.await_ready() {
                 Ok(_) => {
                     no502.await_guarding()?;
@@ -65,7 +65,7 @@ impl No502 {
     /// Another process for the same cluster, which nobody calls yet.
     pub(crate) fn replica(&self) -> anyhow::Result<Self> {
         let replica = Self::new(Arc::clone(&self.cluster))?;
-        replica.spawn()?;
+        replica.spawn(&[])?;
         replica.await_ready()?;
         Ok(replica)
     }
@@ -93,8 +93,8 @@ impl No502 {
         Ok(())
     }
 
-    /// Starts the process and does not wait for anything.
-    pub(crate) fn spawn(&self) -> anyhow::Result<()> {
+    /// Starts the process, with more flags, and does not wait for anything.
+    pub(crate) fn spawn(&self, flags: &[&str]) -> anyhow::Result<()> {
         let mut command = Process::command(Path::new(PROGRAM));
         command
             .env_clear()
@@ -102,14 +102,15 @@ impl No502 {
             .arg("--kubeconfig")
             .arg(self.cluster.kubeconfig())
             .args(["--listen", &self.webhook.to_string(), "--admin", &self.admin.to_string()])
-            .args(["--drain-seconds", DRAIN_SECONDS]);
+            .args(["--drain-seconds", DRAIN_SECONDS])
+            .args(flags);
         *self.process() = Some(Process::start(NAME, command, &self.log)?);
         Ok(())
     }
 
-    /// Starts the process again and gives the moment at which it said that it is ready.
-    pub(crate) fn start(&self) -> anyhow::Result<Instant> {
-        self.spawn()?;
+    /// Starts the process again, with more flags, and gives the moment at which it said that it is ready.
+    pub(crate) fn start(&self, flags: &[&str]) -> anyhow::Result<Instant> {
+        self.spawn(flags)?;
         self.await_ready()
     }
 
@@ -133,14 +134,18 @@ impl No502 {
         })
     }
 
-    /// Waits until the API server asks no502: a dry run of what is always worth a warning gets one.
+    /// Waits until the API server asks no502: it has a word to say about a dry run of a Service without pods.
     pub(crate) fn await_guarding(&self) -> anyhow::Result<()> {
         let probe = "{apiVersion: v1, kind: Service, metadata: {name: probe}, \
                      spec: {selector: {probe: nothing}, ports: [{port: 80}]}}";
         let args = ["create", "--dry-run=server", "-n", PROBE_NAMESPACE, "-f", "-"];
         wait::until("the API server asks no502", Duration::from_secs(READY_LIMIT_SECONDS), || {
             let said = self.cluster.kubectl(&args, Some(probe))?;
-            Ok(if said.stderr.contains("no502: ") { Look::Met(()) } else { Look::NotYet(format!("{said:?}")) })
+            Ok(if said.stderr.contains("[service-selects-nothing]") {
+                Look::Met(())
+            } else {
+                Look::NotYet(format!("{said:?}"))
+            })
         })
     }
 

@@ -59,7 +59,7 @@ fn no502_stops_and_starts(no502: &No502) -> anyhow::Result<()> {
     room.kubectl("set selector service web app=gone")?.quiet()?;
     room.apply(&pods("early"))?.quiet()?;
 
-    let ready = no502.start()?;
+    let ready = no502.start(&[])?;
     soon("no502 enforces again", PATIENCE, || is_guarded(&room, "api"))?;
     let took = ready.elapsed();
     ensure!(took <= ENFORCED_AFTER, "no502 was ready {} ms before it denied anything", took.as_millis());
@@ -132,7 +132,7 @@ fn a_namespace_that_fails_closed(no502: &No502) -> anyhow::Result<()> {
         Ok(())
     })?;
 
-    no502.start()?;
+    no502.start(&[])?;
     soon("the namespace is gone", 2 * PATIENCE, || {
         let said = room.kubectl(&format!("get namespace {}", room.name))?;
         ensure!(said.0.stderr.contains("NotFound"), "{said}, {:?}", phase());
@@ -170,7 +170,7 @@ fn the_api_server_dies_and_etcd_forgets(no502: &No502) -> anyhow::Result<()> {
 
     no502.stop()?;
     cluster.stop_apiserver()?;
-    no502.spawn()?;
+    no502.spawn(&[])?;
     soon("no502 serves /readyz", PATIENCE, || no502.readiness())?;
     let (status, missing) = no502.readiness()?;
     ensure!(status == 503, "ready without an API server: {status} {missing}");

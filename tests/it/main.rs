@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the functions around a test may fail like the test itself")]
 
+mod bad_input;
 mod certs;
 mod check;
 mod corpus;

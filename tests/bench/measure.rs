@@ -1,0 +1,100 @@
+//! How things are measured: rounds that take turns, so that a slow moment of the machine meets both sides of a ratio, and counted
+//! allocations.
+
+use std::{
+    alloc::System,
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
+
+/// Counting costs a few nanoseconds an allocation, in the times as well.
+#[global_allocator]
+static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Rounds of one comparison.
+const ROUNDS: usize = 31;
+/// Length of one side of one round.
+const TURN: Duration = Duration::from_millis(12);
+
+/// What one call costs, over all rounds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cost {
+    pub(crate) best_ns: f64,
+    pub(crate) median_ns: f64,
+}
+
+/// The costs of two ways, and their ratio: best by best, and the median of the rounds' own ratios.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Comparison {
+    pub(crate) base: Cost,
+    pub(crate) subject: Cost,
+    pub(crate) best_ratio: f64,
+    pub(crate) median_ratio: f64,
+}
+
+/// Times `base` and `subject` in turns.
+pub(crate) fn compare<A, B>(mut base: impl FnMut() -> A, mut subject: impl FnMut() -> B) -> Comparison {
+    let (base_calls, subject_calls) = (calls_of_a_turn(&mut base), calls_of_a_turn(&mut subject));
+    let rounds = (0..ROUNDS).map(|_| (time(&mut base, base_calls), time(&mut subject, subject_calls)));
+    let rounds: Vec<(f64, f64)> = rounds.collect();
+    let (base, subject) = (cost(rounds.iter().map(|it| it.0)), cost(rounds.iter().map(|it| it.1)));
+    let ratios = cost(rounds.iter().map(|(base, subject)| subject / base));
+    Comparison { base, subject, best_ratio: subject.best_ns / base.best_ns, median_ratio: ratios.median_ns }
+}
+
+/// Times one way that is too slow for turns.
+pub(crate) fn repeat<A>(rounds: usize, mut subject: impl FnMut() -> A) -> Cost {
+    cost((0..rounds).map(|_| time(&mut subject, 1)))
+}
+
+fn calls_of_a_turn<A>(subject: &mut impl FnMut() -> A) -> u32 {
+    let mut calls = 1;
+    loop {
+        let took = time(subject, calls) * f64::from(calls);
+        if took >= 1e6 {
+            return (f64::from(calls) * TURN.as_secs_f64() * 1e9 / took).ceil() as u32;
+        }
+        calls *= 2;
+    }
+}
+
+/// Nanoseconds of one call.
+fn time<A>(subject: &mut impl FnMut() -> A, calls: u32) -> f64 {
+    let started = Instant::now();
+    for _ in 0..calls {
+        black_box(subject());
+    }
+    started.elapsed().as_secs_f64() * 1e9 / f64::from(calls)
+}
+
+fn cost(rounds: impl Iterator<Item = f64>) -> Cost {
+    let mut rounds: Vec<f64> = rounds.collect();
+    rounds.sort_by(f64::total_cmp);
+    Cost { best_ns: rounds[0], median_ns: rounds[rounds.len() / 2] }
+}
+
+/// What one call asks of the allocator.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Allocations {
+    /// Allocations and reallocations.
+    pub(crate) count: usize,
+    /// All bytes ever asked for, whether or not they were given back.
+    pub(crate) bytes: usize,
+}
+
+/// Counts the allocations of one call, after one that fills what is filled once.
+pub(crate) fn allocations<A>(mut subject: impl FnMut() -> A) -> Allocations {
+    black_box(subject());
+    let before = COUNTED.stats();
+    black_box(subject());
+    let change = COUNTED.stats() - before;
+    Allocations { count: change.allocations + change.reallocations, bytes: change.bytes_allocated }
+}
+
+/// Bytes in use at this moment.
+pub(crate) fn live_bytes() -> usize {
+    let Stats { bytes_allocated, bytes_deallocated, .. } = COUNTED.stats();
+    bytes_allocated - bytes_deallocated
+}
