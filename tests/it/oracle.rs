@@ -47,8 +47,8 @@ pub(crate) fn denies(cluster: &[Value], old: Option<&Value>, new: &Value) -> boo
     }
     let key = |it: &Value| (text(&it["kind"]), text(&it["metadata"]["namespace"]), text(&it["metadata"]["name"]));
     let others: Vec<&Value> = cluster.iter().filter(|it| key(it) != key(new)).collect();
-    let before = links(&others, old, pods(&others, old, None), new);
-    let after = links(&others, Some(new), pods(&others, Some(new), old), new);
+    let before = links(&others, old, &pods(&others, old, None), new);
+    let after = links(&others, Some(new), &pods(&others, Some(new), old), new);
     let is_made_by_another = matches!(text(&new["kind"]).as_str(), "Pod" | "ReplicaSet")
         && [Some(new), old].into_iter().flatten().any(|it| controller(it).is_some());
     contradictions(new).iter().any(|it| !old.is_some_and(|old| contradictions(old).contains(it)))
@@ -198,7 +198,7 @@ fn selects(selector: &BTreeMap<String, String>, pods: &Pods) -> bool {
     pairs.peek().is_some() && pairs.all(|(key, value)| pods.labels.get(key) == Some(value))
 }
 
-fn links(others: &[&Value], subject: Option<&Value>, pods: Vec<(String, Pods)>, own: &Value) -> Vec<Link> {
+fn links(others: &[&Value], subject: Option<&Value>, pods: &[(String, Pods)], own: &Value) -> Vec<Link> {
     let all: Vec<&Value> = others.iter().copied().chain(subject).collect();
     let services: Vec<&Value> = all.iter().copied().filter(|it| it["kind"] == "Service").collect();
     let mut links = Vec::new();

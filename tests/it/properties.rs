@@ -104,8 +104,8 @@ fn what_is_always_allowed_is_allowed() {
         let deleted = validate(&Request::delete(&new.0), &snapshot, &profile(Profile::Strict));
         prop_assert!(deleted.is_allowed, "DELETE: {}", deleted.message);
         let cleaner = "system:serviceaccount:kube-system:generic-garbage-collector";
-        let cleaned = Request { user: cleaner, ..Request::delete(&new.0) };
-        prop_assert!(validate(&cleaned, &snapshot, &deny_everything()).is_allowed, "the garbage collector");
+        let request_of_gc = Request { user: cleaner, ..Request::delete(&new.0) };
+        prop_assert!(validate(&request_of_gc, &snapshot, &deny_everything()).is_allowed, "the garbage collector");
         let nothing_read = Snapshot::default();
         let early = validate(&request(old.as_ref(), &new), &nothing_read, &deny_everything());
         prop_assert!(early.is_allowed, "nothing is read yet: {}", early.message);
@@ -171,14 +171,18 @@ impl Arrival {
         let (relisted, watched): (Vec<_>, Vec<_>) =
             Resource::ALL.into_iter().enumerate().partition(|(index, _)| flag(&self.relisted, *index));
         // One half of the kinds gets a new list; the objects that are not in it are gone.
-        relisted.iter().for_each(|(_, it)| store.start_list(*it));
+        for (_, resource) in &relisted {
+            store.start_list(*resource);
+        }
         for (index, object) in shuffled.iter().enumerate() {
             store.apply(stage::facts(&object.0));
             if flag(&self.snapshots, index + 7) {
                 store.snapshot();
             }
         }
-        relisted.iter().for_each(|(_, it)| store.finish_list(*it));
+        for (_, resource) in &relisted {
+            store.finish_list(*resource);
+        }
         // Of the other half, deletions are watched.
         for object in &self.noise {
             let is_gone = !cluster.iter().any(|it| key(&it.0) == key(&object.0));
@@ -198,7 +202,9 @@ fn the_order_of_arrival_changes_nothing() {
     check(roll, |(new, cluster, arrival)| {
         let mut plain = Store::complete();
         plain.set_server_minor(Some(stage::SERVER_MINOR));
-        cluster.iter().for_each(|it| plain.apply(stage::facts(&it.0)));
+        for object in &cluster {
+            plain.apply(stage::facts(&object.0));
+        }
         let (plain, tried) = (plain.snapshot(), arrival.store(&cluster).snapshot());
         let survey = |snapshot: &Snapshot| format!("{:?}", link::survey(&World::of(snapshot)));
         prop_assert_eq!(survey(&plain), survey(&tried));
