@@ -36,7 +36,7 @@ declare_rule! {
     /// ### When it stays silent
     /// Services without selector and of type `ExternalName`; workloads that are scaled to zero; selectors made only of labels that
     /// pods get at run time, such as `statefulset.kubernetes.io/pod-name`. A Service that comes before its pods is a warning, never
-    /// a denial.
+    /// a denial; so is a workload that leaves a Service to other pods.
     "service-selects-nothing", since "0.1.0",
     Check::Link(LinkCheck { state, explain, explain_removal: Some(explain_removal) })
 }
