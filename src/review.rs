@@ -32,6 +32,9 @@ pub enum Half {
     Mutate,
 }
 
+/// Room that is made for an answer: one without patch and warnings needs no more.
+const BODY_BYTES_USUAL: usize = 256;
+
 /// What the API server is answered, and what is counted.
 #[derive(Debug)]
 pub struct Reply {
@@ -85,7 +88,8 @@ pub fn review(
     summary.allowed = response.allowed;
     let review = Review { api_version: request::API_VERSION, kind: request::KIND, response };
     // Strings, numbers and booleans cannot fail to be written.
-    let body = serde_json::to_vec(&review).unwrap_or_default();
+    let mut body = Vec::with_capacity(BODY_BYTES_USUAL);
+    serde_json::to_writer(&mut body, &review).unwrap_or_default();
     Ok(Reply { body, summary })
 }
 

@@ -147,7 +147,7 @@ impl Snapshot {
     pub fn has_service_for(&self, workload: &Workload) -> bool {
         let set = PodSet::of(workload);
         let shard = self.shard(&workload.meta.namespace);
-        set.zip(shard).is_some_and(|(set, shard)| !shard.services.selecting(&set).is_empty())
+        set.zip(shard).is_some_and(|(set, shard)| shard.services.selecting(&set).next().is_some())
     }
 
     /// The Ingress of that name.

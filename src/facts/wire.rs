@@ -65,7 +65,7 @@ pub(crate) struct OwnerReference<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Spec<'a> {
-    // Service; the selector of a workload is a map of maps and reads as pairs without text
+    // Service; the selector of a workload is a map of maps and reads as empty
     #[serde(borrow)]
     pub(crate) selector: Map<'a>,
     #[serde(borrow)]
@@ -502,7 +502,10 @@ list_items!(OwnerReference, Container, ContainerPort, ServicePort, IngressRule, 
 /// escapes. No fact is made of it, so it is skipped without being built.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// One JSON object of scalars, in the order of the bytes; anything else reads as absent.
+/// Pairs for which room is made at once: most objects have fewer labels.
+const PAIRS_USUAL: usize = 8;
+
+/// The scalars of one JSON object, in the order of the bytes; anything else reads as absent.
 #[derive(Debug, Default)]
 pub(crate) struct Map<'a>(Option<Vec<(Cow<'a, str>, Scalar<'a>)>>);
 
@@ -532,7 +535,13 @@ impl<'de: 'a, 'a> Shape<'de> for Map<'a> {
         let mut pairs = Vec::new();
         while let Some(key) = map.next_key::<Scalar<'de>>()? {
             match key {
-                Scalar::Text(key) if key != LAST_APPLIED => pairs.push((key, map.next_value()?)),
+                Scalar::Text(key) if key != LAST_APPLIED => {
+                    let value: Scalar<'de> = map.next_value()?;
+                    if value.is_present() {
+                        pairs.reserve(if pairs.is_empty() { PAIRS_USUAL } else { 1 });
+                        pairs.push((key, value));
+                    }
+                }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }

@@ -144,8 +144,7 @@ pub(super) struct PodIndex {
 impl PodIndex {
     pub(super) fn new(mut sets: Vec<Arc<PodSet>>) -> Self {
         sets.sort_unstable_by(|a, b| {
-            let key = |it: &PodSet| (it.workload.clone(), it.is_live, Arc::clone(&it.labels), Arc::clone(&it.ports));
-            key(a).cmp(&key(b))
+            (&a.workload, a.is_live, &a.labels, &a.ports).cmp(&(&b.workload, b.is_live, &b.labels, &b.ports))
         });
         let mut index = Self { sets, ..Self::default() };
         for (id, set) in (0_u32..).zip(&index.sets) {

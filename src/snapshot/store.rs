@@ -48,13 +48,10 @@ impl ServiceIndex {
         self.by_name.values().map(|it| &**it)
     }
 
-    /// The Services that select pods with the labels of `set`, by name.
-    pub(super) fn selecting(&self, set: &PodSet) -> Vec<&Service> {
+    /// The Services that select pods with the labels of `set`, in no order.
+    pub(super) fn selecting<'a>(&'a self, set: &PodSet) -> impl Iterator<Item = &'a Service> {
         let candidates = set.labels.iter().filter_map(|label| self.by_label.get(label)).flatten();
-        let mut services: Vec<&Service> =
-            candidates.map(|it| &**it).filter(|service| set.is_selected_by(&service.selector)).collect();
-        services.sort_unstable_by(|a, b| a.meta.name.cmp(&b.meta.name));
-        services
+        candidates.map(|it| &**it).filter(|service| set.is_selected_by(&service.selector))
     }
 }
 

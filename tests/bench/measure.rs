@@ -1,12 +1,9 @@
 //! How things are measured: rounds that take turns, so that a slow moment of the machine meets both sides of a ratio, and counted
 //! allocations.
 
-use std::{
-    alloc::System,
-    hint::black_box,
-    time::{Duration, Instant},
-};
+use std::{alloc::System, hint::black_box, time::Duration};
 
+use rustix::time::{ClockId, clock_gettime};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
 
 /// Counting costs a few nanoseconds an allocation, in the times as well.
@@ -14,9 +11,9 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Rounds of one comparison.
-const ROUNDS: usize = 31;
-/// Length of one side of one round.
-const TURN: Duration = Duration::from_millis(12);
+const ROUNDS: usize = 151;
+/// Length of one side of one round: shorter than what the scheduler gives to others.
+const TURN: Duration = Duration::from_millis(2);
 
 /// What one call costs, over all rounds.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +50,7 @@ fn calls_of_a_turn<A>(subject: &mut impl FnMut() -> A) -> u32 {
     let mut calls = 1;
     loop {
         let took = time(subject, calls) * f64::from(calls);
-        if took >= 1e6 {
+        if took >= 5e5 {
             return (f64::from(calls) * TURN.as_secs_f64() * 1e9 / took).ceil() as u32;
         }
         calls *= 2;
@@ -62,11 +59,17 @@ fn calls_of_a_turn<A>(subject: &mut impl FnMut() -> A) -> u32 {
 
 /// Nanoseconds of one call.
 fn time<A>(subject: &mut impl FnMut() -> A, calls: u32) -> f64 {
-    let started = Instant::now();
+    let started = cpu_ns();
     for _ in 0..calls {
         black_box(subject());
     }
-    started.elapsed().as_secs_f64() * 1e9 / f64::from(calls)
+    (cpu_ns() - started) / f64::from(calls)
+}
+
+/// What this thread has used of a processor: the wall clock also counts what others use in between.
+fn cpu_ns() -> f64 {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    used.tv_sec as f64 * 1e9 + used.tv_nsec as f64
 }
 
 fn cost(rounds: impl Iterator<Item = f64>) -> Cost {
