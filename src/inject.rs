@@ -120,7 +120,7 @@ impl<'a> Plan<'a> {
 
     fn add_sleeps(&mut self, candidate: Candidate<'a>, snapshot: &Snapshot, settings: InjectionSettings) {
         let workload = candidate.new;
-        let mut sleeps = Sleeps::plan(workload, &self.repairs, settings);
+        let mut sleeps = Sleeps::plan(workload, &self.repairs, self.marker.has_sleeps(), settings);
         if sleeps.is_nothing() || !serves_traffic(workload, snapshot) {
             return;
         }

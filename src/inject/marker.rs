@@ -61,6 +61,11 @@ impl Marker {
         }
     }
 
+    /// True if a container has a sleep of ours.
+    pub(super) fn has_sleeps(&self) -> bool {
+        !self.containers.is_empty()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.containers.is_empty() && self.grace.is_none()
     }

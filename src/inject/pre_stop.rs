@@ -24,16 +24,23 @@ pub(super) struct Sleeps<'a> {
     pub(super) containers: Vec<&'a Container>,
     /// The longest known sleep among the hooks that stay.
     longest_own: i64,
+    /// A sleep of ours is there already: a manifest that sends its own shorter grace period again must not cut it off.
+    has_injected: bool,
     /// The grace period, if the one that is there is too short.
     pub(super) raised_grace: Option<i64>,
 }
 
 impl<'a> Sleeps<'a> {
     /// The sleeps that fit. `repaired` are containers whose injected sleep makes way for another handler.
-    pub(super) fn plan(workload: &'a Workload, repaired: &[&Container], settings: InjectionSettings) -> Self {
+    pub(super) fn plan(
+        workload: &'a Workload,
+        repaired: &[&Container],
+        has_injected: bool,
+        settings: InjectionSettings,
+    ) -> Self {
         let template = &workload.template;
         let is_candidate = |it: &&Container| it.kind == ContainerKind::Regular && it.pre_stop.is_none();
-        let mut sleeps = Self { seconds: 0, containers: Vec::new(), longest_own: 0, raised_grace: None };
+        let mut sleeps = Self { seconds: 0, containers: Vec::new(), longest_own: 0, has_injected, raised_grace: None };
         if settings.sleep_seconds <= 0 {
             return sleeps;
         }
@@ -55,7 +62,9 @@ impl<'a> Sleeps<'a> {
 
     fn raise_grace(&mut self, workload: &Workload, settings: InjectionSettings) {
         let added = if self.containers.is_empty() { 0 } else { self.seconds };
-        let longest = added.max(self.longest_own);
+        // A Deployment whose hooks are all the user's own stays exactly as it was sent.
+        let is_ours = self.has_injected || !self.containers.is_empty();
+        let longest = if is_ours { added.max(self.longest_own) } else { 0 };
         let need = longest.saturating_add(settings.app_drain_seconds).min(settings.max_grace_seconds);
         self.raised_grace = (longest > 0 && need > grace_seconds(workload)).then_some(need);
     }
