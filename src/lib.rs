@@ -24,7 +24,7 @@
 //! | what is injected | [`inject`], [`patch`] |
 //! | what the API server sends and gets | [`review`], [`warning`] |
 //! | the ports, certificates, watches | [`server`], [`certs`], [`watch`] |
-//! | files and folders of manifests | [`manifest`] |
+//! | files and folders of manifests, and what is said about them | [`manifest`], [`check`], [`report`] |
 //! | what `kubectl apply` installs | [`deploy`] |
 //!
 //! # Invariants

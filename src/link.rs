@@ -6,7 +6,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use crate::{
-    facts::{Backend, Facts, Ingress, Meta, Service, ServicePort, Workload, WorkloadForm},
+    facts::{Backend, Facts, Ingress, Meta, Service, ServicePort, WorkloadForm},
     rule::{Cause, Check, Finding, Kind, LinkCheck, ObjectName, Rule},
     rules,
     snapshot::{Resource, World},
@@ -149,14 +149,15 @@ const PODS_AND_SERVICES: [Resource; 6] = [
 /// The kinds that must have been read before it is known which links of others lead to an object.
 fn referrers_of(facts: &Facts) -> &'static [Resource] {
     match facts {
-        Facts::Workload(workload) if !is_made_by_a_controller(workload) => &[Resource::Services],
+        Facts::Workload(_) => &[Resource::Services],
         Facts::Service(_) => &[Resource::Ingresses],
         _ => &[],
     }
 }
 
 /// Pods and `ReplicaSets` of a controller come from a template that was looked at when it was written.
-fn is_made_by_a_controller(workload: &Workload) -> bool {
+fn is_made_by_a_controller(facts: &Facts) -> bool {
+    let Facts::Workload(workload) = facts else { return false };
     let meta = &workload.meta;
     meta.controller.is_some() && (workload.form == WorkloadForm::Pod || meta.kind == "ReplicaSet")
 }
@@ -194,6 +195,9 @@ pub struct LinkReport {
 pub fn examine<'a>(write: Write<'a>, before: &World<'a>, after: &World<'a>) -> LinkReport {
     let mut report = LinkReport::default();
     let Some(meta) = write.meta() else { return report };
+    if [write.old, write.new].into_iter().flatten().any(is_made_by_a_controller) {
+        return report;
+    }
     let is_own = |hop: &Hop<'_>| hop.referrer().is_same_object(meta);
     let old_hops = write.old.map(|it| hops_around(it, before)).unwrap_or_default();
     let new_hops = write.new.map(|it| hops_around(it, after)).unwrap_or_default();
@@ -302,7 +306,6 @@ fn hops_around<'a>(facts: &'a Facts, world: &World<'a>) -> Vec<Hop<'a>> {
             service_hops(service).chain(backends).collect()
         }
         Facts::Ingress(ingress) => ingress_hops(ingress).collect(),
-        Facts::Workload(workload) if is_made_by_a_controller(workload) => Vec::new(),
         Facts::Workload(_) => world.services_of_subject().into_iter().flat_map(service_hops).collect(),
         Facts::Namespace(_) | Facts::Node(_) | Facts::Other(_) => Vec::new(),
     }
