@@ -55,7 +55,7 @@ const SLEEP_MINOR_MIN: u32 = 30;
 /// Plans the changes to one workload.
 #[must_use]
 pub fn inject(candidate: Candidate<'_>, snapshot: &Snapshot, policies: &Policies) -> Injection {
-    if is_out_of_scope(candidate, policies) {
+    if is_out_of_scope(candidate, snapshot, policies) {
         return Injection::default();
     }
     let mut plan = Plan::new(candidate);
@@ -64,12 +64,14 @@ pub fn inject(candidate: Candidate<'_>, snapshot: &Snapshot, policies: &Policies
     plan.finish(candidate.new)
 }
 
-fn is_out_of_scope(candidate: Candidate<'_>, policies: &Policies) -> bool {
+fn is_out_of_scope(candidate: Candidate<'_>, snapshot: &Snapshot, policies: &Policies) -> bool {
     let meta = &candidate.new.meta;
+    let namespace_is_going = snapshot.namespace(&meta.namespace).is_some_and(|it| it.meta.deleting);
     candidate.template_is_unchanged
         || meta.kind != "Deployment"
         || meta.api_group() != "apps"
         || meta.deleting
+        || namespace_is_going
         || meta.controller.is_some()
         || policies.is_exempt_namespace(&meta.namespace)
 }

@@ -251,7 +251,9 @@ fn compare<'a>(
     let meta = write.meta()?;
     let is_referrer = hop.referrer().is_same_object(meta);
     let old_state = old.map(|it| state_of(it, before).0);
+    let was_lost = || !is_referrer && write.new.is_some() && was_lost_before(hop, meta, write, before);
     let (kind, cause) = match (old_state, old) {
+        (Some(State::Resolved), _) if kind != Kind::Risk && was_lost() => (kind, Cause::Standing),
         (Some(State::Resolved), _) if kind != Kind::Risk => (Kind::Broken, Cause::ThisWrite),
         (Some(State::Unresolved(_)), Some(old)) if !is_referrer || old.asks_the_same(hop) => {
             let is_same_fault = old_state == Some(State::Unresolved(kind));
@@ -270,6 +272,12 @@ fn compare<'a>(
         object: ObjectName::from(meta),
         words: (check.explain)(hop, &scene),
     })
+}
+
+/// True if only pods of an earlier template still held the hop up: a rollout that hangs, or has not come that far.
+fn was_lost_before(hop: &Hop<'_>, meta: &Meta, write: Write<'_>, before: &World<'_>) -> bool {
+    let Some(old @ Facts::Workload(_)) = write.old else { return false };
+    state_of(hop, &World::settled(before.snapshot(), meta, old)).0 != State::Resolved
 }
 
 /// A hop that resolved and that the write took out of its own object, or left although others keep it, where that is worth a word.

@@ -32,9 +32,11 @@ pub struct Verdict {
 }
 
 /// The controllers that take namespaces and orphans apart. A denial would stop them for ever (reference: rules K31).
-const CLEANERS: [&str; 2] = [
+const CLEANERS: [&str; 3] = [
     "system:serviceaccount:kube-system:namespace-controller",
     "system:serviceaccount:kube-system:generic-garbage-collector",
+    // Both, where the controller manager has no credentials for each of them.
+    "system:kube-controller-manager",
 ];
 
 /// Decides about one write.

@@ -137,7 +137,12 @@ impl Demonstration {
 
     #[expect(clippy::print_stdout, reason = "the line that the user copies")]
     pub(super) fn print(&self) {
-        let (folder, webhook) = (self.folder.display(), self.webhook);
+        let folder = self.folder.display();
+        // Every address of the machine is listened on, and the certificate is for the loopback one.
+        let mut webhook = self.webhook;
+        if webhook.ip().is_unspecified() {
+            webhook.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
         println!("Try it:\n  curl --cacert {folder}/ca.pem --data @{folder}/review.json https://{webhook}/validate");
     }
 }

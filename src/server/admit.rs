@@ -33,6 +33,9 @@ use crate::{
     review::{Half, Reply, Summary},
 };
 
+/// How long a denial waits for the watches before it is given: they deliver within milliseconds.
+const SECOND_LOOK: Duration = Duration::from_millis(200);
+
 /// Large bodies are accounted in these units, so that a semaphore can count them.
 const SHARE_BYTES: usize = 1024;
 
@@ -102,7 +105,7 @@ impl Admit {
         match whole {
             _ if late => Err(Refusal::Deadline),
             Err(refusal) => Err(refusal),
-            Ok(body) => self.review(half, &body, &head.headers),
+            Ok(body) => self.decide(half, &body, &head.headers, deadline).await,
         }
     }
 
@@ -147,17 +150,33 @@ impl Admit {
         }
     }
 
-    fn review(&self, half: Half, body: &[u8], headers: &HeaderMap) -> Result<Reply, Refusal> {
+    /// The answer; a denial only after a second look. What was written a moment ago, such as a Service in the same `kubectl apply`, may
+    /// not have reached the snapshot at the first one, and refusing what is right is worse than a short wait.
+    async fn decide(
+        &self,
+        half: Half,
+        body: &[u8],
+        headers: &HeaderMap,
+        deadline: Option<Instant>,
+    ) -> Result<Reply, Refusal> {
+        let (mut reply, mut took) = self.review(half, body)?;
+        let second_look = Instant::now() + SECOND_LOOK;
+        if !reply.summary.allowed && deadline.is_none_or(|deadline| second_look < deadline) {
+            time::sleep_until(second_look).await;
+            (reply, took) = self.review(half, body)?;
+        }
+        self.metrics.reviewed(half, &reply.summary, took);
+        log(half, &reply.summary, took, trace_id(headers));
+        Ok(reply)
+    }
+
+    fn review(&self, half: Half, body: &[u8]) -> Result<(Reply, Duration), Refusal> {
         let started = Instant::now();
         // The reviewer only reads shared, immutable data, so nothing can be left half changed by a panic.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.reviewer.review(half, body)));
         let took = started.elapsed();
         match outcome {
-            Ok(Ok(reply)) => {
-                self.metrics.reviewed(half, &reply.summary, took);
-                log(half, &reply.summary, took, trace_id(headers));
-                Ok(reply)
-            }
+            Ok(Ok(reply)) => Ok((reply, took)),
             Ok(Err(error)) => Err(error.into()),
             Err(payload) => {
                 let message = payload.downcast_ref::<&str>().copied();

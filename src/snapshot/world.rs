@@ -66,6 +66,20 @@ impl<'a> World<'a> {
         Self { snapshot, subject: Some(subject), state: new, pods }
     }
 
+    /// The cluster before a write to a workload, once the rollout of the template that it has by then is complete. A link that does not
+    /// resolve here was lost by an earlier write, whatever pods of an earlier template still hold it up.
+    #[must_use]
+    pub fn settled(snapshot: &'a Snapshot, subject: &'a Meta, old: &'a Facts) -> Self {
+        let pods = pods_of(Some(old)).map(|old| {
+            let live = snapshot.pods(&subject.namespace).into_iter().flat_map(|it| it.of_workload(&old.workload));
+            let mut sets: Vec<PodSet> = live.filter(|set| set.is_live).map(|set| set.forecast(&old, &old)).collect();
+            let workload = old.workload.clone();
+            sets.push(old);
+            OverlaidPods { workload, keeps_live: false, sets }
+        });
+        Self { snapshot, subject: Some(subject), state: Some(old), pods: pods.or_else(|| no_pods(subject, true)) }
+    }
+
     /// The picture below.
     #[must_use]
     pub fn snapshot(&self) -> &'a Snapshot {

@@ -49,10 +49,16 @@ pub(crate) fn denies(cluster: &[Value], old: Option<&Value>, new: &Value) -> boo
     let others: Vec<&Value> = cluster.iter().filter(|it| key(it) != key(new)).collect();
     let before = links(&others, old, &pods(&others, old, None), new);
     let after = links(&others, Some(new), &pods(&others, Some(new), old), new);
+    // Pods of an earlier template prove nothing: what the old template gives up was given up by an earlier write.
+    let settled = links(&others, old, &pods(&others, old, old), new);
+    let was_lost = |link: &Link| {
+        let earlier = settled.iter().find(|it| it.identity == link.identity);
+        !link.is_own && earlier.is_some_and(|it| it.state != State::Resolved)
+    };
     let is_made_by_another = matches!(text(&new["kind"]).as_str(), "Pod" | "ReplicaSet")
         && [Some(new), old].into_iter().flatten().any(|it| controller(it).is_some());
     contradictions(new).iter().any(|it| !old.is_some_and(|old| contradictions(old).contains(it)))
-        || !is_made_by_another && after.iter().any(|link| is_to_blame(link, &before))
+        || !is_made_by_another && after.iter().any(|link| is_to_blame(link, &before) && !was_lost(link))
 }
 
 fn is_to_blame(link: &Link, before: &[Link]) -> bool {
