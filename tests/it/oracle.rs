@@ -53,7 +53,7 @@ pub(crate) fn denies(cluster: &[Value], old: Option<&Value>, new: &Value) -> boo
     let settled = links(&others, old, &pods(&others, old, old), new);
     let was_lost = |link: &Link| {
         let earlier = settled.iter().find(|it| it.identity == link.identity);
-        !link.is_own && earlier.is_some_and(|it| it.state != State::Resolved)
+        !link.is_own && !link.is_backend && earlier.is_some_and(|it| it.state != State::Resolved)
     };
     let is_made_by_another = matches!(text(&new["kind"]).as_str(), "Pod" | "ReplicaSet")
         && [Some(new), old].into_iter().flatten().any(|it| controller(it).is_some());
@@ -158,9 +158,11 @@ fn pods_of(object: &Value) -> Option<Pods> {
     })
 }
 
-/// All pods of a cluster once the write has taken full effect; `old` is given where a rollout may replace live pods.
+/// All pods of a cluster once the write has taken full effect; `old` is given where a rollout may replace live pods; the
+/// same one twice completes the rollout of the old template.
 fn pods(others: &[&Value], subject: Option<&Value>, old: Option<&Value>) -> Vec<(String, Pods)> {
     let place = |it: &Value| text(&it["metadata"]["namespace"]);
+    let is_settling = subject.is_some() && subject == old;
     let mut all: Vec<(String, Pods)> = Vec::new();
     for object in others {
         let Some(mut pods) = pods_of(object) else { continue };
@@ -169,7 +171,7 @@ fn pods(others: &[&Value], subject: Option<&Value>, old: Option<&Value>) -> Vec<
             && object["kind"] == "Pod"
             && makes(new, object)
             && let (Some(new), Some(old)) = (pods_of(new), pods_of(old))
-            && (new.labels != old.labels || new.ports != old.ports)
+            && (is_settling || new.labels != old.labels || new.ports != old.ports)
         {
             pods.labels.retain(|key, _| !old.labels.contains_key(key) && !new.labels.contains_key(key));
             pods.labels.extend(new.labels.clone());
