@@ -4,7 +4,10 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,7 +17,10 @@ use hyper::{
     body::{Bytes, Frame},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use no502::server::{Limits, limits::BODY_BYTES_MAX};
+use no502::{
+    review::{Half, Reply, ReviewError},
+    server::{Limits, limits::BODY_BYTES_MAX},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -22,7 +28,9 @@ use tokio::{
     time::{self, Instant},
 };
 
-use crate::rig::{Answer, Client, PATIENCE, Running, eventually, fresh_certificate, handshake, start};
+use crate::rig::{
+    Answer, Client, PATIENCE, Running, allow, eventually, fresh_certificate, handshake, start, start_with,
+};
 
 /// Short enough for a test, long enough for a busy machine to answer in between.
 const SHORT: Duration = Duration::from_millis(300);
@@ -54,6 +62,36 @@ async fn both_halves_answer_and_the_rest_is_refused_with_a_line() {
     let answer = client.review("{}").await.expect("the connection stays");
     assert_eq!(answer.status, 200);
     server.counted(r#"no502_reviews_total{half="mutate",kind="Service",operation="CREATE",outcome="allowed"} 1"#).await;
+}
+
+/// The n-th look at a body allows it from the look on that the body names.
+fn allows_from_look() -> impl Fn(Half, &[u8]) -> Result<Reply, ReviewError> + Send + Sync + 'static {
+    let looks = AtomicUsize::new(0);
+    move |half, body| {
+        let look = looks.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut reply = allow(half, body)?;
+        reply.summary.allowed = body.first().is_some_and(|digit| look >= usize::from(digit - b'0'));
+        reply.body = format!("look {look}: {}", reply.summary.allowed).into_bytes();
+        Ok(reply)
+    }
+}
+
+#[tokio::test]
+async fn a_denial_is_only_given_after_a_second_look() {
+    for (body, path, answer, outcome) in [
+        ("1", "/validate", "look 1: true", "allowed"),
+        ("2", "/validate?timeout=3s", "look 2: true", "allowed"),
+        ("9", "/validate?timeout=3s", "look 2: false", "denied"),
+    ] {
+        let server = start_with(Arc::new(allows_from_look()), Limits::default()).await;
+        let mut client = server.connect().await;
+        let given = client.send(Method::POST, path, Bytes::from_static(body.as_bytes())).await.expect("an answer");
+        assert_eq!((given.status, given.body.as_str()), (200, answer), "{body}");
+        let line = format!(
+            r#"no502_reviews_total{{half="validate",kind="Service",operation="CREATE",outcome="{outcome}"}} 1"#
+        );
+        server.counted(&line).await;
+    }
 }
 
 #[tokio::test]
