@@ -14,9 +14,10 @@ use std::{
 
 use super::{
     Binaries, Version,
+    api::Api,
+    client::{Client, Output},
     error::Error,
     etcd::EtcdClient,
-    kubectl::{Kubectl, Output},
     pki::{CertificateFiles, Pki, SigningKeyFiles},
     process::Process,
     run_folder::RunFolder,
@@ -65,9 +66,11 @@ pub(crate) struct ControlPlane {
     serving: CertificateFiles,
     tokens: SigningKeyFiles,
     etcd_client: EtcdClient,
-    kubectl: Kubectl,
+    kubectl: Client,
+    helm: Client,
     apiserver_port: u16,
     namespaces: AtomicU32,
+    proxies: AtomicU32,
     // Dropped in this order.
     controller_manager: Option<Process>,
     apiserver: Mutex<Option<Process>>,
@@ -84,11 +87,9 @@ impl ControlPlane {
         let pki = Pki::create(folder.path().join("pki"))?;
         let serving = pki.server(&["localhost", "127.0.0.1", KUBERNETES_SERVICE_ADDRESS])?;
         let tokens = pki.service_account_key()?;
-        let kubectl = Kubectl {
-            program: binaries.kubectl.clone(),
-            kubeconfig: folder.path().join("admin.kubeconfig"),
-            home: folder.path().join("kubectl-home"),
-        };
+        let (kubeconfig, home) = (folder.path().join("admin.kubeconfig"), folder.path().join("home"));
+        let helm = Client::helm(binaries.helm.clone(), kubeconfig.clone(), home.clone());
+        let kubectl = Client::kubectl(binaries.kubectl.clone(), kubeconfig, home);
         let mut control_plane = Self {
             options,
             binaries,
@@ -97,8 +98,10 @@ impl ControlPlane {
             tokens,
             etcd_client: EtcdClient::new(String::new()),
             kubectl,
+            helm,
             apiserver_port: 0,
             namespaces: AtomicU32::new(0),
+            proxies: AtomicU32::new(0),
             controller_manager: None,
             apiserver: Mutex::new(None),
             etcd: None,
@@ -149,11 +152,29 @@ impl ControlPlane {
         self.kubectl.run(args, stdin)
     }
 
-    /// Makes a namespace for one test and waits until pods can be made in it.
+    /// kubectl with more environment.
+    pub(crate) fn kubectl_with(&self, environment: &[(&str, &str)], args: &[&str]) -> Result<Output, Error> {
+        self.kubectl.run_with(environment, args, None)
+    }
+
+    /// Calls helm as a cluster administrator, like [`kubectl`](Self::kubectl).
+    pub(crate) fn helm(&self, args: &[&str]) -> Result<Output, Error> {
+        self.helm.run(args, None)
+    }
+
+    /// Plain requests of a cluster administrator.
+    pub(crate) fn api(&self) -> Result<Api, Error> {
+        let number = self.proxies.fetch_add(1, Ordering::Relaxed);
+        Api::start(self.kubectl.program(), self.kubeconfig(), &self.log(&format!("proxy-{number}")))
+    }
+
+    /// Makes a namespace for one test and waits until pods can be made in it, where there are controllers.
     pub(crate) fn namespace(&self) -> Result<String, Error> {
         let name = format!("test-{}", self.namespaces.fetch_add(1, Ordering::Relaxed));
         self.kubectl(&["create", "namespace", &name], None)?.success()?;
-        self.await_default_service_account(&name)?;
+        if self.options.version.has_controllers() {
+            self.await_default_service_account(&name)?;
+        }
         Ok(name)
     }
 
@@ -213,7 +234,8 @@ impl ControlPlane {
             )?;
             control_plane.try_start_apiserver()
         })?;
-        self.start_controller_manager()?;
+        let Some(program) = self.binaries.controller_manager.clone() else { return self.await_default_namespace() };
+        self.start_controller_manager(&program)?;
         let ready = self.await_default_service_account("default");
         self.controller_manager.as_ref().map_or(Ok(()), Process::must_run)?;
         ready
@@ -300,10 +322,10 @@ impl ControlPlane {
         Ok(started)
     }
 
-    fn start_controller_manager(&mut self) -> Result<(), Error> {
+    fn start_controller_manager(&mut self, program: &Path) -> Result<(), Error> {
         let kubeconfig = self.folder.path().join("controller-manager.kubeconfig");
         self.pki.kubeconfig(&kubeconfig, &self.apiserver_url(), "system:kube-controller-manager", None)?;
-        let mut command = component(&self.binaries.controller_manager);
+        let mut command = component(program);
         command
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!("--service-account-private-key-file={}", self.tokens.private.display()))
@@ -318,6 +340,15 @@ impl ControlPlane {
         self.controller_manager =
             Some(Process::start(CONTROLLER_MANAGER, command, &self.folder.log(CONTROLLER_MANAGER))?);
         Ok(())
+    }
+
+    /// The API server makes it itself, a moment after it is ready.
+    fn await_default_namespace(&self) -> Result<(), Error> {
+        let limit = Duration::from_secs(APISERVER_LIMIT_SECONDS);
+        wait::until("namespace default is there", limit, || {
+            let output = self.kubectl(&["get", "namespace", "default"], None)?;
+            Ok(if output.status.success() { Look::Met(()) } else { Look::NotYet(output.stderr) })
+        })
     }
 
     fn await_default_service_account(&self, namespace: &str) -> Result<(), Error> {

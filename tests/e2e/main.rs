@@ -7,6 +7,7 @@ mod injections;
 mod no502;
 mod resilience;
 mod room;
+mod sleep_gate;
 mod smoke;
 mod transitions;
 mod trial;
@@ -34,6 +35,7 @@ fn main() -> io::Result<ExitCode> {
         ("injections", injections::trials()),
         ("cleanup", cleanup::trials()),
         ("resilience", resilience::trials()),
+        ("sleep_gate", sleep_gate::trials()),
     ];
     let trials = trial::trials(&topics, &shared);
     let conclusion = libtest_mimic::run(&arguments, trials);
