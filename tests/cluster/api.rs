@@ -10,7 +10,6 @@ use super::{
     wait::{self, Look},
 };
 
-const PROXY: &str = "kubectl-proxy";
 const START_LIMIT_SECONDS: u64 = 30;
 const REQUEST_LIMIT_SECONDS: u64 = 30;
 const SERVES: &str = "Starting to serve on ";
@@ -60,7 +59,7 @@ impl Api {
     pub(super) fn start(kubectl: &Path, kubeconfig: &Path, log: &Path) -> Result<Self, Error> {
         let mut command = Process::command(kubectl);
         command.env_clear().env("KUBECONFIG", kubeconfig).args(["proxy", "--port=0"]);
-        let proxy = Process::start(PROXY, command, log)?;
+        let proxy = Process::start("kubectl-proxy", command, log)?;
         let address = wait::until("kubectl proxy serves", Duration::from_secs(START_LIMIT_SECONDS), || {
             proxy.must_run()?;
             let said = proxy.log_tail();

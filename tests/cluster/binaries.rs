@@ -56,9 +56,10 @@ impl Binaries {
                 Some(path) => path,
                 None => kubernetes.program("kube-apiserver")?,
             },
-            controller_manager: match version.has_controllers() {
-                true => Some(kubernetes.program("kube-controller-manager")?),
-                false => None,
+            controller_manager: if version.has_controllers() {
+                Some(kubernetes.program("kube-controller-manager")?)
+            } else {
+                None
             },
             kubectl: match assets.any_version("kubectl") {
                 Some(path) => path,

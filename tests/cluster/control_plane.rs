@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -27,6 +27,7 @@ use super::{
 const ETCD: &str = "etcd";
 const APISERVER: &str = "kube-apiserver";
 const CONTROLLER_MANAGER: &str = "kube-controller-manager";
+const KUBECTL_PROXY: &str = "kubectl-proxy";
 
 const SERVICE_RANGE: &str = "10.96.0.0/16";
 /// The first address of the range: the `kubernetes` Service.
@@ -70,8 +71,8 @@ pub(crate) struct ControlPlane {
     helm: Client,
     apiserver_port: u16,
     namespaces: AtomicU32,
-    proxies: AtomicU32,
     // Dropped in this order.
+    api: Mutex<Option<Arc<Api>>>,
     controller_manager: Option<Process>,
     apiserver: Mutex<Option<Process>>,
     etcd: Option<Process>,
@@ -101,7 +102,7 @@ impl ControlPlane {
             helm,
             apiserver_port: 0,
             namespaces: AtomicU32::new(0),
-            proxies: AtomicU32::new(0),
+            api: Mutex::new(None),
             controller_manager: None,
             apiserver: Mutex::new(None),
             etcd: None,
@@ -163,9 +164,14 @@ impl ControlPlane {
     }
 
     /// Plain requests of a cluster administrator.
-    pub(crate) fn api(&self) -> Result<Api, Error> {
-        let number = self.proxies.fetch_add(1, Ordering::Relaxed);
-        Api::start(self.kubectl.program(), self.kubeconfig(), &self.log(&format!("proxy-{number}")))
+    pub(crate) fn api(&self) -> Result<Arc<Api>, Error> {
+        let mut api = self.api.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(api) = &*api {
+            return Ok(Arc::clone(api));
+        }
+        let started = Arc::new(Api::start(self.kubectl.program(), self.kubeconfig(), &self.log(KUBECTL_PROXY))?);
+        *api = Some(Arc::clone(&started));
+        Ok(started)
     }
 
     /// Makes a namespace for one test and waits until pods can be made in it, where there are controllers.

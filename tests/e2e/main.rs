@@ -5,12 +5,15 @@ mod cleanup;
 mod denials;
 mod injections;
 mod no502;
+mod repairs;
 mod resilience;
+mod rollouts;
 mod room;
 mod sleep_gate;
 mod smoke;
 mod transitions;
 mod trial;
+mod ways;
 
 #[path = "../cluster/mod.rs"]
 mod cluster;
@@ -33,6 +36,7 @@ fn main() -> io::Result<ExitCode> {
         ("denials", denials::trials()),
         ("transitions", transitions::trials()),
         ("injections", injections::trials()),
+        ("repairs", repairs::trials()),
         ("cleanup", cleanup::trials()),
         ("resilience", resilience::trials()),
         ("sleep_gate", sleep_gate::trials()),

@@ -1,0 +1,405 @@
+//! Handler repair: whichever way a Deployment is written, what no502 has added never stands in the way of what its user
+//! adds. The API server refuses two handlers in one hook, and most ways of writing keep the fields that they did not set.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::Version,
+    no502::No502,
+    rollouts::Rollouts,
+    room::{Room, Said},
+    trial::E2e,
+    ways::{Change, Subject, Way},
+};
+
+/// The API server leaves it out of admission, as the installed webhooks do.
+const EXEMPT_NAMESPACE: &str = "kube-system";
+const MARKER: &str = "no502.dev/injected";
+const STEPS: u32 = 60;
+const SEED: u64 = 502;
+
+pub(crate) fn trials() -> Vec<E2e> {
+    const NEWEST: &[Version] = &[Version::V1_37];
+    vec![
+        E2e::guarded("apply", &Version::ALL, |it| all_rows(it, Way::Apply)),
+        E2e::guarded("server_side_apply", &Version::ALL, |it| all_rows(it, Way::ServerSideApply)),
+        E2e::guarded("forced_server_side_apply", NEWEST, |it| all_rows(it, Way::ForcedServerSideApply)),
+        E2e::guarded("kustomize", NEWEST, |it| all_rows(it, Way::Kustomize)),
+        E2e::guarded("helm", NEWEST, |it| all_rows(it, Way::Helm)),
+        E2e::guarded("helm_client_side", NEWEST, |it| all_rows(it, Way::HelmClientSide)),
+        E2e::guarded("replace_by_file", NEWEST, |it| all_rows(it, Way::ReplaceByFile)),
+        E2e::guarded("replace", NEWEST, |it| all_rows(it, Way::Replace)),
+        E2e::guarded("edit", NEWEST, |it| all_rows(it, Way::Edit)),
+        E2e::guarded("strategic_patch", NEWEST, |it| all_rows(it, Way::StrategicPatch)),
+        E2e::guarded("merge_patch", NEWEST, |it| all_rows(it, Way::MergePatch)),
+        E2e::guarded("json_patch", NEWEST, |it| all_rows(it, Way::JsonPatch)),
+        E2e::guarded("json_patch_of_whole_hook", NEWEST, |it| all_rows(it, Way::JsonPatchOfWholeHook)),
+        E2e::guarded("commands_in_between", NEWEST, commands_in_between),
+        E2e::guarded("sixty_random_writes", NEWEST, sixty_random_writes),
+    ]
+}
+
+/// One change that users make, and what has to come of it whichever way it is written.
+struct Row {
+    name: &'static str,
+    change: Change,
+    /// Takes it back, after which the Deployment is as it was.
+    back: Option<Change>,
+    /// The hook of the first container.
+    hook: Hook,
+    /// Ways that have no means to make it.
+    not_by: fn(Way) -> bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hook {
+    /// The user's handler of that name.
+    Own(&'static str),
+    /// no502's sleep.
+    Injected,
+    /// A sleep of this many seconds that the marker does not claim.
+    OwnSleep(i64),
+    /// The same as before, whoever it belongs to now.
+    Stays,
+}
+
+const ROWS: [Row; 8] = [
+    Row { name: "exec", change: add_exec, back: Some(remove_hook), hook: Hook::Own("exec"), not_by: none },
+    Row { name: "http", change: add_http, back: Some(remove_hook), hook: Hook::Own("httpGet"), not_by: none },
+    Row { name: "sleep", change: add_sleep, back: Some(remove_hook), hook: Hook::OwnSleep(3), not_by: none },
+    Row { name: "grace", change: lower_grace, back: None, hook: Hook::Injected, not_by: none },
+    Row { name: "container", change: add_container, back: None, hook: Hook::Injected, not_by: none },
+    Row { name: "rename", change: rename_container, back: None, hook: Hook::Injected, not_by: none },
+    Row { name: "unmark", change: remove_marker, back: None, hook: Hook::Stays, not_by: Way::is_declarative },
+    Row { name: "image", change: next_image, back: None, hook: Hook::Injected, not_by: none },
+];
+
+fn none(_: Way) -> bool {
+    false
+}
+
+fn spec(object: &mut Value) -> &mut Value {
+    &mut object["spec"]["template"]["spec"]
+}
+
+fn first(object: &mut Value) -> &mut Value {
+    &mut spec(object)["containers"][0]
+}
+
+/// A user's other handler goes, one that the user never wrote stays beside it.
+fn set_handler(object: &mut Value, name: &str, handler: Value) {
+    let hook = &mut first(object)["lifecycle"]["preStop"];
+    for own in ["exec", "httpGet"] {
+        if own != name && !hook[own].is_null() {
+            hook[own] = Value::Null;
+        }
+    }
+    hook[name] = handler;
+}
+
+fn add_exec(object: &mut Value) {
+    set_handler(object, "exec", json!({"command": ["/bin/drain"]}));
+}
+
+fn add_http(object: &mut Value) {
+    set_handler(object, "httpGet", json!({"path": "/drain", "port": 8080}));
+}
+
+fn add_sleep(object: &mut Value) {
+    set_handler(object, "sleep", json!({"seconds": 3}));
+}
+
+fn remove_hook(object: &mut Value) {
+    first(object)["lifecycle"] = Value::Null;
+}
+
+/// 35 s are less than what the sleep of 10 s needs.
+fn lower_grace(object: &mut Value) {
+    spec(object)["terminationGracePeriodSeconds"] = json!(35);
+}
+
+fn add_container(object: &mut Value) {
+    let containers = &mut spec(object)["containers"];
+    let is_there = containers.as_array().is_some_and(|it| it.iter().any(|it| it["name"] == "side"));
+    if let (false, Some(containers)) = (is_there, containers.as_array_mut()) {
+        containers.push(json!({"name": "side", "image": "example.invalid/side:1"}));
+    }
+}
+
+fn rename_container(object: &mut Value) {
+    first(object)["name"] = json!("renamed");
+}
+
+fn remove_marker(object: &mut Value) {
+    object["spec"]["template"]["metadata"]["annotations"][MARKER] = Value::Null;
+}
+
+fn next_image(object: &mut Value) {
+    first(object)["image"] = json!("example.invalid/web:2");
+}
+
+/// A Deployment without pods, whose controller is done as soon as it has seen it.
+fn deployment(name: &str) -> Value {
+    let labels = json!({"app": name});
+    let container = json!({
+        "name": "web", "image": "example.invalid/web:1", "ports": [{"name": "http", "containerPort": 8080}],
+    });
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        },
+    })
+}
+
+fn all_rows(no502: &No502, way: Way) -> anyhow::Result<()> {
+    let room = Room::new(no502)?;
+    let failures: Vec<String> = ROWS
+        .iter()
+        .filter(|row| !(row.not_by)(way))
+        .filter_map(|row| one_row(&room, way, row).err().map(|error| format!("row {}: {error:#}", row.name)))
+        .collect();
+    ensure!(failures.is_empty(), "{}", failures.join("\n\n"));
+    Ok(())
+}
+
+fn one_row(room: &Room<'_>, way: Way, row: &Row) -> anyhow::Result<()> {
+    let mut subject = Subject::new(&room.no502.cluster, &room.name, deployment(row.name))?;
+    subject.create(way)?.done()?;
+    let before = Rollouts::of(room, row.name)?;
+    is_as_expected(&before, Hook::Injected, &before)?;
+
+    let after = write_and_repeat(room, &mut subject, way, row.name, row.change, &before)?;
+    is_as_expected(&after, row.hook, &before)?;
+    let Some(back) = row.back else { return Ok(()) };
+    let again = write_and_repeat(room, &mut subject, way, row.name, back, &after).context("taken back")?;
+    is_as_expected(&again, Hook::Injected, &before).context("taken back")?;
+    ensure!(without_marker(&again.template) == without_marker(&before.template), "it is not as before: {again:?}");
+    Ok(())
+}
+
+/// Makes a change, which is at most one rollout, and makes it again, which is nothing.
+fn write_and_repeat(
+    room: &Room<'_>,
+    subject: &mut Subject<'_>,
+    way: Way,
+    name: &str,
+    change: Change,
+    before: &Rollouts,
+) -> anyhow::Result<Rollouts> {
+    subject.write(way, change)?.done()?;
+    let after = Rollouts::of(room, name)?;
+    is_sound(&after)?;
+    let new_sets = after.replica_sets.len() - before.replica_sets.len();
+    ensure!(new_sets <= 1 && after.generation <= before.generation + 1, "more than one rollout: {before:?}\n{after:?}");
+    subject.write(way, change)?.done().context("repeated")?;
+    let repeated = Rollouts::of(room, name)?;
+    // `kubectl replace` strips the annotation of the Deployment's controller, or brings kubectl's own up to date: a new
+    // generation and no rollout.
+    let is_replace = matches!(way, Way::Replace | Way::ReplaceByFile);
+    let generation = if is_replace { repeated.generation } else { after.generation };
+    repeated.must_be(&Rollouts { generation, ..after }, "repeated")?;
+    Ok(repeated)
+}
+
+/// What holds for every Deployment at any time: one handler a hook, and a marker that claims only what is there.
+fn is_sound(now: &Rollouts) -> anyhow::Result<()> {
+    let marker: Value = if now.marker().is_empty() { json!({}) } else { serde_json::from_str(now.marker())? };
+    let containers = now.template["spec"]["containers"].as_array().context("no containers")?;
+    for container in containers {
+        for handlers in [&container["lifecycle"]["preStop"], &container["readinessProbe"]] {
+            let kinds =
+                ["exec", "httpGet", "tcpSocket", "grpc", "sleep"].iter().filter(|it| handlers.get(**it).is_some());
+            ensure!(handlers.is_null() || kinds.count() == 1, "not one handler: {handlers}");
+        }
+    }
+    for (name, claim) in marker["containers"].as_object().into_iter().flatten() {
+        let container = containers.iter().find(|it| it["name"] == name.as_str());
+        let container = container.with_context(|| format!("the marker claims a container {name}: {marker}"))?;
+        let hook = &container["lifecycle"]["preStop"];
+        let is_right = claim["preStop"].is_null() || *hook == json!({"sleep": {"seconds": claim["preStop"]}});
+        ensure!(is_right, "the marker claims what is not there: {marker}, {hook}");
+    }
+    Ok(())
+}
+
+fn is_as_expected(now: &Rollouts, expected: Hook, before: &Rollouts) -> anyhow::Result<()> {
+    let claims_first = |now: &Rollouts| {
+        let name = now.template["spec"]["containers"][0]["name"].as_str().unwrap_or_default().to_owned();
+        now.marker().contains(&format!("\"{name}\":"))
+    };
+    let hook = now.hook();
+    let is_right = match expected {
+        Hook::Own(handler) => hook.get(handler).is_some() && !claims_first(now),
+        Hook::OwnSleep(seconds) => *hook == json!({"sleep": {"seconds": seconds}}) && !claims_first(now),
+        Hook::Stays => hook == before.hook(),
+        Hook::Injected => {
+            let containers = now.template["spec"]["containers"].as_array().context("no containers")?;
+            let every = containers.iter().all(|it| it["lifecycle"]["preStop"] == json!({"sleep": {"seconds": 10}}));
+            every && claims_first(now) && now.grace() == 40
+        }
+    };
+    ensure!(is_right, "not as expected: {}", now.template);
+    Ok(())
+}
+
+fn without_marker(template: &Value) -> Value {
+    let mut template = template.clone();
+    if let Some(annotations) = template["metadata"]["annotations"].as_object_mut() {
+        annotations.remove(MARKER);
+    }
+    template
+}
+
+/// The commands that change something else leave the hook as it is, before and after the user has an own one.
+fn commands_in_between(no502: &No502) -> anyhow::Result<()> {
+    let room = Room::new(no502)?;
+    let mut subject = Subject::new(&no502.cluster, &room.name, deployment("web"))?;
+    subject.create(Way::Apply)?.done()?;
+    for expected in [Hook::Injected, Hook::Own("exec")] {
+        if expected != Hook::Injected {
+            subject.write(Way::Apply, add_exec)?.done()?;
+        }
+        let image = if expected == Hook::Injected { "2" } else { "3" };
+        let set_image = format!("set image deployment/web web=example.invalid/web:{image}");
+        let set_env = format!("set env deployment/web COLOUR={image}");
+        let start = Rollouts::of(&room, "web")?;
+        for words in [&set_image, &set_env, "rollout restart deployment/web", "rollout undo deployment/web"] {
+            let before = Rollouts::of(&room, "web")?;
+            room.kubectl(words)?.done()?;
+            let after = Rollouts::of(&room, "web")?;
+            is_sound(&after).context(words.to_owned())?;
+            is_as_expected(&after, expected, &start).context(words.to_owned())?;
+            let is_undo = words.starts_with("rollout undo");
+            ensure!(after.generation == before.generation + 1, "{words}: {before:?}\n{after:?}");
+            ensure!(
+                after.replica_sets.len() == before.replica_sets.len() + usize::from(!is_undo),
+                "{words}: {before:?}\n{after:?}"
+            );
+        }
+    }
+    // Back beyond the user's own hook: the sleep and its marker are part of the revision.
+    let revision = room.kubectl("rollout history deployment/web")?.done()?;
+    let oldest = revision.lines().find_map(|line| line.split_whitespace().next()?.parse::<u32>().ok());
+    let oldest = oldest.context("no revision")?;
+    let before = Rollouts::of(&room, "web")?;
+    room.kubectl(&format!("rollout undo deployment/web --to-revision={oldest}"))?.done()?;
+    let undone = Rollouts::of(&room, "web")?;
+    is_sound(&undone)?;
+    is_as_expected(&undone, Hook::Injected, &undone)?;
+    ensure!(undone.replica_sets == before.replica_sets, "an old template got a new ReplicaSet: {undone:?}");
+    subject.write(Way::Apply, add_exec)?.done()?;
+    is_as_expected(&Rollouts::of(&room, "web")?, Hook::Own("exec"), &undone)
+}
+
+/// Random changes in random ways, on a Deployment of no502's and on its twin where no502 is not asked: what works there
+/// works here, and the user's own fields are the same.
+fn sixty_random_writes(no502: &No502) -> anyhow::Result<()> {
+    let room = Room::new(no502)?;
+    let name = format!("twin-of-{}", room.name);
+    let mut ours = Subject::new(&no502.cluster, &room.name, deployment(&name))?;
+    let mut twin = Subject::new(&no502.cluster, EXEMPT_NAMESPACE, deployment(&name))?;
+    let both_say = |ours: Said, twin: Said, what: &str| {
+        let same = ours.0.status.success() == twin.0.status.success();
+        ensure!(same, "{what}: without no502 {twin}\nwith no502 {ours}");
+        Ok(ours.0.status.success())
+    };
+    both_say(ours.create(Way::Apply)?, twin.create(Way::Apply)?, "create")?;
+    let mut random = Random(SEED);
+    let mut history = Vec::new();
+    let mut done = 0;
+    let mut refused = 0;
+    while done + refused < STEPS {
+        let way = random.pick(&RANDOM_WAYS);
+        let (what, change) = random.pick(&RANDOM_CHANGES);
+        history.push(format!("{what} by {way:?}"));
+        let before = Rollouts::of(&room, &name)?;
+        let file = ours.file.clone();
+        let (said, twin_said) = (ours.write(way, change)?, twin.write(way, change)?);
+        let context = || history.join(", ");
+        if both_say(said, twin_said, what).with_context(context)? {
+            done += 1;
+        } else {
+            refused += 1;
+            ours.file.clone_from(&file);
+            twin.file.clone_from(&file);
+        }
+        let after = Rollouts::of(&room, &name)?;
+        is_sound(&after).with_context(context)?;
+        // On an object of `kubectl apply` this one writes twice, to take over its fields; the second write lets go of the
+        // raised grace period, which nothing of no502's needs any more if the first brought an own hook.
+        let writes = if way == Way::ForcedServerSideApply { 2 } else { 1 };
+        ensure!(
+            after.replica_sets.len() <= before.replica_sets.len() + writes,
+            "more than one rollout: {}\n{before:?}\n{after:?}",
+            context()
+        );
+        same_for_the_user(&after.template, &twin.stored()?["spec"]["template"]).with_context(context)?;
+    }
+    twin.kubectl(&format!("delete deployment {name} --wait=false"), None)?.done()?;
+    ensure!(refused * 4 < STEPS, "too many steps were refused with and without no502: {refused}");
+    Ok(())
+}
+
+/// Several ways on one object: the field managers fight where they are not told to force.
+const RANDOM_WAYS: [Way; 10] = [
+    Way::Apply,
+    Way::ForcedServerSideApply,
+    Way::Kustomize,
+    Way::ReplaceByFile,
+    Way::Replace,
+    Way::Edit,
+    Way::StrategicPatch,
+    Way::MergePatch,
+    Way::JsonPatch,
+    Way::JsonPatchOfWholeHook,
+];
+
+const RANDOM_CHANGES: [(&str, Change); 8] = [
+    ("exec", add_exec),
+    ("httpGet", add_http),
+    ("sleep", add_sleep),
+    ("no hook", remove_hook),
+    ("grace 35", lower_grace),
+    ("container side", add_container),
+    ("image 2", next_image),
+    ("image 1", |object| first(object)["image"] = json!("example.invalid/web:1")),
+];
+
+/// The hooks of the user are there, and where the user has none there is a sleep or nothing.
+fn same_for_the_user(ours: &Value, twin: &Value) -> anyhow::Result<()> {
+    let by_name = |template: &Value| -> BTreeMap<String, Value> {
+        let containers = template["spec"]["containers"].as_array().cloned().unwrap_or_default();
+        containers.into_iter().map(|it| (it["name"].to_string(), it)).collect()
+    };
+    let (mut ours_by_name, mut twin_by_name) = (by_name(ours), by_name(twin));
+    for (name, container) in &mut ours_by_name {
+        let twin = twin_by_name.get_mut(name).with_context(|| format!("the twin has no container {name}"))?;
+        let hooks = [container["lifecycle"]["preStop"].take(), twin["lifecycle"]["preStop"].take()];
+        let is_ours = hooks[1].is_null() && hooks[0] == json!({"sleep": {"seconds": 10}});
+        ensure!(is_ours || hooks[0] == hooks[1], "container {name} has {} and its twin {}", hooks[0], hooks[1]);
+        container["lifecycle"].take();
+        twin["lifecycle"].take();
+    }
+    ensure!(ours_by_name == twin_by_name, "{ours_by_name:?}\nand the twin\n{twin_by_name:?}");
+    let grace = |template: &Value| template["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or_default();
+    ensure!(grace(ours) >= grace(twin), "the grace period is shorter than the user's");
+    Ok(())
+}
+
+/// The same numbers in every run (a linear congruential generator of Knuth's).
+struct Random(u64);
+
+impl Random {
+    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        of[usize::try_from(self.0 >> 33).unwrap_or_default() % of.len()]
+    }
+}
