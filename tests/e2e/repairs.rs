@@ -344,6 +344,7 @@ fn sixty_random_writes(no502: &No502) -> anyhow::Result<()> {
         same_for_the_user(&after.template, &twin.stored()?["spec"]["template"]).with_context(context)?;
     }
     twin.kubectl(&format!("delete deployment {name} --wait=false"), None)?.done()?;
+    eprintln!("refused {refused}");
     ensure!(refused * 4 < STEPS, "too many steps were refused with and without no502: {refused}");
     Ok(())
 }
@@ -362,7 +363,8 @@ const RANDOM_WAYS: [Way; 10] = [
     Way::JsonPatchOfWholeHook,
 ];
 
-const RANDOM_CHANGES: [(&str, Change); 8] = [
+const RANDOM_CHANGES: [(&str, Change); 9] = [
+    ("no marker", remove_marker),
     ("exec", add_exec),
     ("httpGet", add_http),
     ("sleep", add_sleep),
