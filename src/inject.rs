@@ -236,7 +236,9 @@ impl<'a> Plan<'a> {
         for problem in std::mem::take(&mut self.effective.problems) {
             self.say(&["settings"], Outcome::Ignored, problem);
         }
-        self.is_open = self.effective.settings.mode == Mode::Inject;
+        // A hook with two handlers of others is refused anyway.
+        let is_refused = self.notices.iter().any(|it| it.outcome == Outcome::Skipped);
+        self.is_open = self.effective.settings.mode == Mode::Inject && !is_refused;
         self.may_be_stripped = self.effective.settings.mode == Mode::Inject
             && self.candidate.old.is_some_and(|it| Marker::of(it) != self.sent_marker);
         let workload = self.candidate.new;
