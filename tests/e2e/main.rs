@@ -3,6 +3,7 @@
 
 mod cleanup;
 mod denials;
+mod fights;
 mod injections;
 mod no502;
 mod repairs;
@@ -37,6 +38,7 @@ fn main() -> io::Result<ExitCode> {
         ("transitions", transitions::trials()),
         ("injections", injections::trials()),
         ("repairs", repairs::trials()),
+        ("fights", fights::trials()),
         ("cleanup", cleanup::trials()),
         ("resilience", resilience::trials()),
         ("sleep_gate", sleep_gate::trials()),
