@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::Version,
-    no502::No502,
+    no502::{No502, soon},
     rollouts::Rollouts,
-    room::{Room, Said},
+    room::{PATIENCE, Room, Said, service},
     trial::E2e,
     ways::{Change, Subject, Way},
 };
@@ -38,6 +38,7 @@ pub(crate) fn trials() -> Vec<E2e> {
         E2e::guarded("json_patch", NEWEST, |it| all_rows(it, Way::JsonPatch)),
         E2e::guarded("json_patch_of_whole_hook", NEWEST, |it| all_rows(it, Way::JsonPatchOfWholeHook)),
         E2e::guarded("commands_in_between", NEWEST, commands_in_between),
+        E2e::guarded("without_the_marker", NEWEST, without_the_marker),
         E2e::guarded("sixty_random_writes", NEWEST, sixty_random_writes),
     ]
 }
@@ -50,6 +51,8 @@ struct Row {
     back: Option<Change>,
     /// The hook of the first container.
     hook: Hook,
+    /// The only handler of the first container's readiness probe.
+    probe: Probe,
     /// Ways that have no means to make it.
     not_by: fn(Way) -> bool,
 }
@@ -66,19 +69,56 @@ enum Hook {
     Stays,
 }
 
-const ROWS: [Row; 8] = [
-    Row { name: "exec", change: add_exec, back: Some(remove_hook), hook: Hook::Own("exec"), not_by: none },
-    Row { name: "http", change: add_http, back: Some(remove_hook), hook: Hook::Own("httpGet"), not_by: none },
-    Row { name: "sleep", change: add_sleep, back: Some(remove_hook), hook: Hook::OwnSleep(3), not_by: none },
-    Row { name: "grace", change: lower_grace, back: None, hook: Hook::Injected, not_by: none },
-    Row { name: "container", change: add_container, back: None, hook: Hook::Injected, not_by: none },
-    Row { name: "rename", change: rename_container, back: None, hook: Hook::Injected, not_by: none },
-    Row { name: "unmark", change: remove_marker, back: None, hook: Hook::Stays, not_by: Way::is_declarative },
-    Row { name: "image", change: next_image, back: None, hook: Hook::Injected, not_by: none },
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    /// No Service sends to the pods.
+    None,
+    /// no502's check.
+    Injected,
+    /// The user's handler of that name.
+    Own(&'static str),
+}
+
+/// A Service sends to the pods of the rows with these names.
+const SERVED: [&str; 4] = ["ready-http", "ready-tcp", "ready-exec", "both"];
+
+#[rustfmt::skip]
+const ROWS: [Row; 13] = [
+    row("exec", add_exec, Some(remove_hook), Hook::Own("exec"), Probe::None, none),
+    row("http", add_http, Some(remove_hook), Hook::Own("httpGet"), Probe::None, none),
+    row("sleep", add_sleep, Some(remove_hook), Hook::OwnSleep(3), Probe::None, none),
+    row("ready-http", probe_http, Some(remove_probe), Hook::Injected, Probe::Own("httpGet"), none),
+    row("ready-exec", probe_exec, Some(remove_probe), Hook::Injected, Probe::Own("exec"), none),
+    row("ready-tcp", probe_tcp, Some(remove_probe), Hook::Injected, Probe::Own("tcpSocket"), none),
+    row("both", add_both, Some(remove_both), Hook::Own("exec"), Probe::Own("httpGet"), none),
+    row("grace", lower_grace, None, Hook::Injected, Probe::None, none),
+    row("container", add_container, None, Hook::Injected, Probe::None, none),
+    row("image", next_image, None, Hook::Injected, Probe::None, none),
+    row("rename", rename_container, None, Hook::Injected, Probe::None, sends_stored_hooks),
+    // The sleep comes with what the user sends, so it is the user's in a container that is new.
+    row("renamed", rename_container, None, Hook::Stays, Probe::None, |way| !sends_stored_hooks(way)),
+    // Who takes out the marker alone makes everything his own.
+    row("unmark", remove_marker, None, Hook::Stays, Probe::None, Way::is_declarative),
 ];
+
+const fn row(
+    name: &'static str,
+    change: Change,
+    back: Option<Change>,
+    hook: Hook,
+    probe: Probe,
+    not_by: fn(Way) -> bool,
+) -> Row {
+    Row { name, change, back, hook, probe, not_by }
+}
 
 fn none(_: Way) -> bool {
     false
+}
+
+/// The user starts from what is stored, our sleep in it, or says only what changes in it.
+fn sends_stored_hooks(way: Way) -> bool {
+    matches!(way, Way::Replace | Way::Edit | Way::JsonPatch | Way::JsonPatchOfWholeHook)
 }
 
 fn spec(object: &mut Value) -> &mut Value {
@@ -114,6 +154,37 @@ fn add_sleep(object: &mut Value) {
 
 fn remove_hook(object: &mut Value) {
     first(object)["lifecycle"] = Value::Null;
+}
+
+fn set_probe(object: &mut Value, name: &str, handler: Value) {
+    first(object)["readinessProbe"][name] = handler;
+}
+
+fn probe_http(object: &mut Value) {
+    set_probe(object, "httpGet", json!({"path": "/ready", "port": 8080}));
+}
+
+fn probe_exec(object: &mut Value) {
+    set_probe(object, "exec", json!({"command": ["/bin/ready"]}));
+}
+
+/// The same kind as ours, of another port.
+fn probe_tcp(object: &mut Value) {
+    set_probe(object, "tcpSocket", json!({"port": 9090}));
+}
+
+fn remove_probe(object: &mut Value) {
+    first(object)["readinessProbe"] = Value::Null;
+}
+
+fn add_both(object: &mut Value) {
+    add_exec(object);
+    probe_http(object);
+}
+
+fn remove_both(object: &mut Value) {
+    remove_hook(object);
+    remove_probe(object);
 }
 
 /// 35 s are less than what the sleep of 10 s needs.
@@ -159,8 +230,25 @@ fn deployment(name: &str) -> Value {
     })
 }
 
-fn all_rows(no502: &No502, way: Way) -> anyhow::Result<()> {
+/// A namespace that asks for readiness probes, with Services for the rows about them.
+fn room_with_probes(no502: &No502) -> anyhow::Result<Room<'_>> {
     let room = Room::new(no502)?;
+    room.kubectl(&format!("annotate namespace {} no502.dev/readiness=inject", room.name))?.quiet()?;
+    let services = SERVED.map(|name| service(name, &format!("app: {name}"), "{port: 80, targetPort: 8080}"));
+    room.apply(&services.concat())?.done()?;
+    soon("no502 knows the namespace and its Services", PATIENCE, || {
+        for name in SERVED {
+            let question = Subject::new(&no502.cluster, &room.name, deployment(name))?;
+            let said = question.kubectl("create --dry-run=server -f -", Some(&question.file))?;
+            ensure!(said.0.stderr.contains("TCP readiness"), "{said}");
+        }
+        Ok(())
+    })?;
+    Ok(room)
+}
+
+fn all_rows(no502: &No502, way: Way) -> anyhow::Result<()> {
+    let room = room_with_probes(no502)?;
     let failures: Vec<String> = ROWS
         .iter()
         .filter(|row| !(row.not_by)(way))
@@ -174,13 +262,18 @@ fn one_row(room: &Room<'_>, way: Way, row: &Row) -> anyhow::Result<()> {
     let mut subject = Subject::new(&room.no502.cluster, &room.name, deployment(row.name))?;
     subject.create(way)?.done()?;
     let before = Rollouts::of(room, row.name)?;
-    is_as_expected(&before, Hook::Injected, &before)?;
+    let injected = if SERVED.contains(&row.name) { Probe::Injected } else { Probe::None };
+    let hook_and_probe = |now: &Rollouts, hook: Hook, probe: Probe| {
+        is_as_expected(now, hook, &before)?;
+        has_probe(now, probe)
+    };
+    hook_and_probe(&before, Hook::Injected, injected)?;
 
     let after = write_and_repeat(room, &mut subject, way, row.name, row.change, &before)?;
-    is_as_expected(&after, row.hook, &before)?;
+    hook_and_probe(&after, row.hook, row.probe)?;
     let Some(back) = row.back else { return Ok(()) };
     let again = write_and_repeat(room, &mut subject, way, row.name, back, &after).context("taken back")?;
-    is_as_expected(&again, Hook::Injected, &before).context("taken back")?;
+    hook_and_probe(&again, Hook::Injected, injected).context("taken back")?;
     ensure!(without_marker(&again.template) == without_marker(&before.template), "it is not as before: {again:?}");
     Ok(())
 }
@@ -225,7 +318,9 @@ fn is_sound(now: &Rollouts) -> anyhow::Result<()> {
         let container = container.with_context(|| format!("the marker claims a container {name}: {marker}"))?;
         let hook = &container["lifecycle"]["preStop"];
         let is_right = claim["preStop"].is_null() || *hook == json!({"sleep": {"seconds": claim["preStop"]}});
-        ensure!(is_right, "the marker claims what is not there: {marker}, {hook}");
+        let probe = &container["readinessProbe"]["tcpSocket"]["port"];
+        let is_right = is_right && (claim["readiness"].is_null() || claim["readiness"] == *probe);
+        ensure!(is_right, "the marker claims what is not there: {marker}, {container}");
     }
     Ok(())
 }
@@ -247,6 +342,18 @@ fn is_as_expected(now: &Rollouts, expected: Hook, before: &Rollouts) -> anyhow::
         }
     };
     ensure!(is_right, "not as expected: {}", now.template);
+    Ok(())
+}
+
+fn has_probe(now: &Rollouts, expected: Probe) -> anyhow::Result<()> {
+    let probe = &now.template["spec"]["containers"][0]["readinessProbe"];
+    let is_claimed = now.marker().contains("\"readiness\"");
+    let is_right = match expected {
+        Probe::None => probe.is_null() && !is_claimed,
+        Probe::Injected => probe["tcpSocket"] == json!({"port": 8080}) && is_claimed,
+        Probe::Own(handler) => probe.get(handler).is_some() && !is_claimed,
+    };
+    ensure!(is_right, "not the readiness probe that was expected: {}", now.template);
     Ok(())
 }
 
@@ -299,6 +406,28 @@ fn commands_in_between(no502: &No502) -> anyhow::Result<()> {
     is_as_expected(&Rollouts::of(&room, "web")?, Hook::Own("exec"), &undone)
 }
 
+/// What is not marked is the user's: it is not taken out for another handler, and the user is told why the write fails.
+fn without_the_marker(no502: &No502) -> anyhow::Result<()> {
+    let room = Room::new(no502)?;
+    let mut subject = Subject::new(&no502.cluster, &room.name, deployment("web"))?;
+    subject.create(Way::Apply)?.done()?;
+    subject.write(Way::JsonPatch, remove_marker)?.done()?;
+    let before = Rollouts::of(&room, "web")?;
+    for way in [Way::Apply, Way::StrategicPatch, Way::JsonPatch] {
+        let said = subject.write(way, add_exec)?;
+        let stderr = &said.0.stderr;
+        ensure!(!said.0.status.success(), "{way:?}: who has taken out the sleep? {said}");
+        ensure!(stderr.contains("may not specify more than 1 handler type"), "{way:?}: {said}");
+        ensure!(stderr.contains("has a preStop sleep and another handler"), "{way:?}: no502 does not say why: {said}");
+        Rollouts::of(&room, "web")?.must_be(&before, "refused")?;
+    }
+    // The way out that the warning names.
+    let no_sleep = |object: &mut Value| first(object)["lifecycle"]["preStop"]["sleep"] = Value::Null;
+    subject.write(Way::StrategicPatch, no_sleep)?.done()?;
+    subject.write(Way::Apply, add_exec)?.done()?;
+    is_as_expected(&Rollouts::of(&room, "web")?, Hook::Own("exec"), &before)
+}
+
 /// Random changes in random ways, on a Deployment of no502's and on its twin where no502 is not asked: what works there
 /// works here, and the user's own fields are the same.
 fn sixty_random_writes(no502: &No502) -> anyhow::Result<()> {
@@ -344,7 +473,6 @@ fn sixty_random_writes(no502: &No502) -> anyhow::Result<()> {
         same_for_the_user(&after.template, &twin.stored()?["spec"]["template"]).with_context(context)?;
     }
     twin.kubectl(&format!("delete deployment {name} --wait=false"), None)?.done()?;
-    eprintln!("refused {refused}");
     ensure!(refused * 4 < STEPS, "too many steps were refused with and without no502: {refused}");
     Ok(())
 }
@@ -363,8 +491,7 @@ const RANDOM_WAYS: [Way; 10] = [
     Way::JsonPatchOfWholeHook,
 ];
 
-const RANDOM_CHANGES: [(&str, Change); 9] = [
-    ("no marker", remove_marker),
+const RANDOM_CHANGES: [(&str, Change); 8] = [
     ("exec", add_exec),
     ("httpGet", add_http),
     ("sleep", add_sleep),

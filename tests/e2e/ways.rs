@@ -37,7 +37,7 @@ pub(crate) enum Way {
     MergePatch,
     /// `kubectl patch --type=json`, adding to what is there.
     JsonPatch,
-    /// The same, putting a whole hook in the place of the one that is there.
+    /// The same, putting a whole hook or probe in the place of the one that is there.
     JsonPatchOfWholeHook,
 }
 
@@ -101,14 +101,10 @@ impl<'a> Subject<'a> {
         match way {
             Way::StrategicPatch => self.patch("strategic", &strategic_patch(&before, &self.file, change)),
             Way::MergePatch => self.patch("merge", &json!({"spec": {"template": explicit["spec"]["template"]}})),
-            Way::JsonPatchOfWholeHook => {
-                let hook = &self.file["spec"]["template"]["spec"]["containers"][0]["lifecycle"];
-                if hook.is_null() {
-                    return self.patch_json(change);
-                }
-                let path = "/spec/template/spec/containers/0/lifecycle";
-                self.patch("json", &json!([{"op": "add", "path": path, "value": hook}]))
-            }
+            Way::JsonPatchOfWholeHook => match self.whole_hooks() {
+                hooks if hooks.is_empty() => self.patch_json(change),
+                hooks => self.patch("json", &Value::from(hooks)),
+            },
             Way::JsonPatch => self.patch_json(change),
             Way::Replace => self.kubectl("replace -f -", Some(&changed_by(self.stored()?, change))),
             Way::Edit => self.edit(&changed_by(self.stored()?, change)),
@@ -199,6 +195,14 @@ impl<'a> Subject<'a> {
         fs::write(&file, patch.to_string())?;
         let words = format!("patch deployment {} --type={kind} --patch-file={}", self.name, file.display());
         self.kubectl(&words, None)
+    }
+
+    /// Operations that put the hook and the probe of the file's first container in the place of what is there.
+    fn whole_hooks(&self) -> Vec<Value> {
+        const CONTAINER: &str = "/spec/template/spec/containers/0";
+        let member = |name: &str| Some((format!("{CONTAINER}/{name}"), self.file.pointer(CONTAINER)?.get(name)?));
+        let members = ["lifecycle", "readinessProbe"].into_iter().filter_map(member);
+        members.map(|(path, value)| json!({"op": "add", "path": path, "value": value})).collect()
     }
 
     fn patch_json(&self, change: Change) -> anyhow::Result<Said> {
