@@ -92,6 +92,11 @@ impl Api {
         answer(path, request.send(body.to_string()))
     }
 
+    /// DELETE.
+    pub(crate) fn delete(&self, path: &str) -> Result<Answer, Error> {
+        answer(path, self.agent.delete(self.at(path)).call())
+    }
+
     /// PATCH.
     pub(crate) fn patch(&self, path: &str, kind: Patch, body: &Value) -> Result<Answer, Error> {
         let request = self.agent.patch(self.at(path)).header("Content-Type", kind.content_type());

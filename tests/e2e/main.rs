@@ -4,8 +4,10 @@
 mod cleanup;
 mod denials;
 mod fights;
+mod generated;
 mod injections;
 mod no502;
+mod random;
 mod repairs;
 mod resilience;
 mod rollouts;
@@ -39,6 +41,7 @@ fn main() -> io::Result<ExitCode> {
         ("injections", injections::trials()),
         ("repairs", repairs::trials()),
         ("fights", fights::trials()),
+        ("generated", generated::trials()),
         ("cleanup", cleanup::trials()),
         ("resilience", resilience::trials()),
         ("sleep_gate", sleep_gate::trials()),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     cluster::Version,
     no502::{No502, soon},
+    random::Random,
     rollouts::Rollouts,
     room::{PATIENCE, Room, Said, service},
     trial::E2e,
@@ -441,7 +442,7 @@ fn sixty_random_writes(no502: &No502) -> anyhow::Result<()> {
         Ok(ours.0.status.success())
     };
     both_say(ours.create(Way::Apply)?, twin.create(Way::Apply)?, "create")?;
-    let mut random = Random(SEED);
+    let mut random = Random::new(SEED);
     let mut history = Vec::new();
     let mut done = 0;
     let mut refused = 0;
@@ -521,14 +522,4 @@ fn same_for_the_user(ours: &Value, twin: &Value) -> anyhow::Result<()> {
     let grace = |template: &Value| template["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or_default();
     ensure!(grace(ours) >= grace(twin), "the grace period is shorter than the user's");
     Ok(())
-}
-
-/// The same numbers in every run (a linear congruential generator of Knuth's).
-struct Random(u64);
-
-impl Random {
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        of[usize::try_from(self.0 >> 33).unwrap_or_default() % of.len()]
-    }
 }

@@ -246,7 +246,7 @@ fn strategic_patch(before: &Value, after: &Value, change: Change) -> Value {
 }
 
 /// The value without members that are null.
-fn without_nulls(mut value: Value) -> Value {
+pub(crate) fn without_nulls(mut value: Value) -> Value {
     match &mut value {
         Value::Object(members) => {
             members.retain(|_, member| !member.is_null());
