@@ -8,6 +8,7 @@ mod generated;
 mod injections;
 mod no502;
 mod random;
+mod removal;
 mod repairs;
 mod resilience;
 mod rollouts;
@@ -44,6 +45,7 @@ fn main() -> io::Result<ExitCode> {
         ("generated", generated::trials()),
         ("cleanup", cleanup::trials()),
         ("resilience", resilience::trials()),
+        ("removal", removal::trials()),
         ("sleep_gate", sleep_gate::trials()),
     ];
     let trials = trial::trials(&topics, &shared);
