@@ -68,7 +68,7 @@ fn injected<'a>(room: &Room<'a>) -> anyhow::Result<[(Way, &'static str, Subject<
         ensure!(said.0.stderr.contains("added preStop sleep 10s"), "{said}");
         Ok((way, name, subject))
     };
-    Ok([injected(Way::Apply, "applied")?, injected(Way::ServerSideApply, "server-side")?])
+    Ok([injected(Way::Apply, "applied")?, injected(Way::ForcedServerSideApply, "server-side")?])
 }
 
 fn what_was_injected_stays_valid(no502: &No502) -> anyhow::Result<()> {
