@@ -100,6 +100,8 @@ impl Client {
             // For the programs they call: `diff`, an editor.
             .env("PATH", env::var_os("PATH").unwrap_or_default())
             .env("HOME", &self.home)
+            // kubectl keeps what could not be written after an edit.
+            .env("TMPDIR", &self.home)
             .env("KUBECONFIG", &self.kubeconfig)
             .envs(environment.iter().copied())
             .stdin(stdin.map_or_else(|| Ok(Stdio::null()), input).map_err(failed())?)

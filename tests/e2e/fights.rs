@@ -387,5 +387,17 @@ fn an_operator_that_strips(no502: &No502) -> anyhow::Result<()> {
     created.object()?;
     let before = settled(&room)?;
     put_template(&room, &web()["spec"]["template"])?;
+    stands_still(&room, &before)?;
+
+    // Nor is a setting that has changed since a reason for a rollout that nobody asked for.
+    room.kubectl(&format!("annotate namespace {} no502.dev/prestop-sleep-seconds=20", room.name))?.quiet()?;
+    let mut other = web();
+    other["metadata"]["name"] = json!("other");
+    soon("no502 knows the new setting", PATIENCE, || {
+        let said = room.kubectl_with("create --dry-run=server -f -", &other.to_string())?;
+        ensure!(said.0.stderr.contains("added preStop sleep 20s"), "{said}");
+        Ok(())
+    })?;
+    put_template(&room, &web()["spec"]["template"])?;
     stands_still(&room, &before)
 }
