@@ -131,8 +131,7 @@ fn first(object: &mut Value) -> &mut Value {
 }
 
 /// A user's other handler goes, one that the user never wrote stays beside it.
-fn set_handler(object: &mut Value, name: &str, handler: Value) {
-    let hook = &mut first(object)["lifecycle"]["preStop"];
+fn set_handler(hook: &mut Value, name: &str, handler: Value) {
     for own in ["exec", "httpGet"] {
         if own != name && !hook[own].is_null() {
             hook[own] = Value::Null;
@@ -141,16 +140,20 @@ fn set_handler(object: &mut Value, name: &str, handler: Value) {
     hook[name] = handler;
 }
 
+fn set_hook(object: &mut Value, name: &str, handler: Value) {
+    set_handler(&mut first(object)["lifecycle"]["preStop"], name, handler);
+}
+
 fn add_exec(object: &mut Value) {
-    set_handler(object, "exec", json!({"command": ["/bin/drain"]}));
+    set_hook(object, "exec", json!({"command": ["/bin/drain"]}));
 }
 
 fn add_http(object: &mut Value) {
-    set_handler(object, "httpGet", json!({"path": "/drain", "port": 8080}));
+    set_hook(object, "httpGet", json!({"path": "/drain", "port": 8080}));
 }
 
 fn add_sleep(object: &mut Value) {
-    set_handler(object, "sleep", json!({"seconds": 3}));
+    set_hook(object, "sleep", json!({"seconds": 3}));
 }
 
 fn remove_hook(object: &mut Value) {
@@ -158,7 +161,7 @@ fn remove_hook(object: &mut Value) {
 }
 
 fn set_probe(object: &mut Value, name: &str, handler: Value) {
-    first(object)["readinessProbe"][name] = handler;
+    set_handler(&mut first(object)["readinessProbe"], name, handler);
 }
 
 fn probe_http(object: &mut Value) {
@@ -232,13 +235,13 @@ fn deployment(name: &str) -> Value {
 }
 
 /// A namespace that asks for readiness probes, with Services for the rows about them.
-fn room_with_probes(no502: &No502) -> anyhow::Result<Room<'_>> {
+fn room_with_probes<'a>(no502: &'a No502, served: &[&str]) -> anyhow::Result<Room<'a>> {
     let room = Room::new(no502)?;
     room.kubectl(&format!("annotate namespace {} no502.dev/readiness=inject", room.name))?.quiet()?;
-    let services = SERVED.map(|name| service(name, &format!("app: {name}"), "{port: 80, targetPort: 8080}"));
-    room.apply(&services.concat())?.done()?;
+    let service = |name: &&str| service(name, &format!("app: {name}"), "{port: 80, targetPort: 8080}");
+    room.apply(&served.iter().map(service).collect::<String>())?.done()?;
     soon("no502 knows the namespace and its Services", PATIENCE, || {
-        for name in SERVED {
+        for name in served {
             let question = Subject::new(&no502.cluster, &room.name, deployment(name))?;
             let said = question.kubectl("create --dry-run=server -f -", Some(&question.file))?;
             ensure!(said.0.stderr.contains("TCP readiness"), "{said}");
@@ -249,7 +252,7 @@ fn room_with_probes(no502: &No502) -> anyhow::Result<Room<'_>> {
 }
 
 fn all_rows(no502: &No502, way: Way) -> anyhow::Result<()> {
-    let room = room_with_probes(no502)?;
+    let room = room_with_probes(no502, &SERVED)?;
     let failures: Vec<String> = ROWS
         .iter()
         .filter(|row| !(row.not_by)(way))
@@ -308,10 +311,8 @@ fn is_sound(now: &Rollouts) -> anyhow::Result<()> {
     let marker: Value = if now.marker().is_empty() { json!({}) } else { serde_json::from_str(now.marker())? };
     let containers = now.template["spec"]["containers"].as_array().context("no containers")?;
     for container in containers {
-        for handlers in [&container["lifecycle"]["preStop"], &container["readinessProbe"]] {
-            let kinds =
-                ["exec", "httpGet", "tcpSocket", "grpc", "sleep"].iter().filter(|it| handlers.get(**it).is_some());
-            ensure!(handlers.is_null() || kinds.count() == 1, "not one handler: {handlers}");
+        for hook in [&container["lifecycle"]["preStop"], &container["readinessProbe"]] {
+            ensure!(hook.is_null() || handlers(hook).len() == 1, "not one handler: {hook}");
         }
     }
     for (name, claim) in marker["containers"].as_object().into_iter().flatten() {
@@ -324,6 +325,11 @@ fn is_sound(now: &Rollouts) -> anyhow::Result<()> {
         ensure!(is_right, "the marker claims what is not there: {marker}, {container}");
     }
     Ok(())
+}
+
+fn handlers(hook: &Value) -> BTreeMap<&'static str, &Value> {
+    let kinds = ["exec", "httpGet", "tcpSocket", "grpc", "sleep"];
+    kinds.into_iter().filter_map(|it| Some((it, hook.get(it)?))).collect()
 }
 
 fn is_as_expected(now: &Rollouts, expected: Hook, before: &Rollouts) -> anyhow::Result<()> {
@@ -432,10 +438,10 @@ fn without_the_marker(no502: &No502) -> anyhow::Result<()> {
 /// Random changes in random ways, on a Deployment of no502's and on its twin where no502 is not asked: what works there
 /// works here, and the user's own fields are the same.
 fn sixty_random_writes(no502: &No502) -> anyhow::Result<()> {
-    let room = Room::new(no502)?;
-    let name = format!("twin-of-{}", room.name);
-    let mut ours = Subject::new(&no502.cluster, &room.name, deployment(&name))?;
-    let mut twin = Subject::new(&no502.cluster, EXEMPT_NAMESPACE, deployment(&name))?;
+    let name = "written-at-random";
+    let room = room_with_probes(no502, &[name])?;
+    let mut ours = Subject::new(&no502.cluster, &room.name, deployment(name))?;
+    let mut twin = Subject::new(&no502.cluster, EXEMPT_NAMESPACE, deployment(name))?;
     let both_say = |ours: Said, twin: Said, what: &str| {
         let same = ours.0.status.success() == twin.0.status.success();
         ensure!(same, "{what}: without no502 {twin}\nwith no502 {ours}");
@@ -450,7 +456,7 @@ fn sixty_random_writes(no502: &No502) -> anyhow::Result<()> {
         let way = random.pick(&RANDOM_WAYS);
         let (what, change) = random.pick(&RANDOM_CHANGES);
         history.push(format!("{what} by {way:?}"));
-        let before = Rollouts::of(&room, &name)?;
+        let before = Rollouts::of(&room, name)?;
         let file = ours.file.clone();
         let (said, twin_said) = (ours.write(way, change)?, twin.write(way, change)?);
         let context = || history.join(", ");
@@ -461,7 +467,7 @@ fn sixty_random_writes(no502: &No502) -> anyhow::Result<()> {
             ours.file.clone_from(&file);
             twin.file.clone_from(&file);
         }
-        let after = Rollouts::of(&room, &name)?;
+        let after = Rollouts::of(&room, name)?;
         is_sound(&after).with_context(context)?;
         // On an object of `kubectl apply` this one writes twice, to take over its fields; the second write lets go of the
         // raised grace period, which nothing of no502's needs any more if the first brought an own hook.
@@ -492,7 +498,10 @@ const RANDOM_WAYS: [Way; 10] = [
     Way::JsonPatchOfWholeHook,
 ];
 
-const RANDOM_CHANGES: [(&str, Change); 8] = [
+const RANDOM_CHANGES: [(&str, Change); 11] = [
+    ("ready by httpGet", probe_http),
+    ("ready by exec", probe_exec),
+    ("no probe", remove_probe),
     ("exec", add_exec),
     ("httpGet", add_http),
     ("sleep", add_sleep),
@@ -515,8 +524,13 @@ fn same_for_the_user(ours: &Value, twin: &Value) -> anyhow::Result<()> {
         let hooks = [container["lifecycle"]["preStop"].take(), twin["lifecycle"]["preStop"].take()];
         let is_ours = hooks[1].is_null() && hooks[0] == json!({"sleep": {"seconds": 10}});
         ensure!(is_ours || hooks[0] == hooks[1], "container {name} has {} and its twin {}", hooks[0], hooks[1]);
-        container["lifecycle"].take();
-        twin["lifecycle"].take();
+        let probes = [&container["readinessProbe"], &twin["readinessProbe"]].map(handlers);
+        let is_ours = probes[1].is_empty() && probes[0] == BTreeMap::from([("tcpSocket", &json!({"port": 8080}))]);
+        ensure!(is_ours || probes[0] == probes[1], "container {name} has {:?} and its twin {:?}", probes[0], probes[1]);
+        for member in ["lifecycle", "readinessProbe"] {
+            container[member].take();
+            twin[member].take();
+        }
     }
     ensure!(ours_by_name == twin_by_name, "{ours_by_name:?}\nand the twin\n{twin_by_name:?}");
     let grace = |template: &Value| template["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or_default();

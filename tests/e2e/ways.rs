@@ -228,7 +228,9 @@ fn strategic_patch(before: &Value, after: &Value, change: Change) -> Value {
     let containers = |file: &Value| file["spec"]["template"]["spec"]["containers"].as_array().cloned();
     let (before, after) = (containers(before).unwrap_or_default(), containers(after).unwrap_or_default());
     let has = |containers: &[Value], name: &Value| containers.iter().any(|it| it["name"] == *name);
-    let first = before.first().map_or(Value::Null, |it| json!({"name": it["name"], "lifecycle": it["lifecycle"]}));
+    let known =
+        |it: &Value| json!({"name": it["name"], "lifecycle": it["lifecycle"], "readinessProbe": it["readinessProbe"]});
+    let first = before.first().map_or(Value::Null, known);
     let mut patch = without_nulls(json!({"spec": {"template": {"spec": {"containers": [first]}}}}));
     change(&mut patch);
     let mut patched: Vec<Value> = before
