@@ -103,13 +103,14 @@ pub fn inject<'a>(candidate: Candidate<'a>, snapshot: &'a Snapshot, policies: &P
     let is_open = !candidate.template_is_unchanged
         && !workload.meta.deleting
         && !namespace.is_some_and(|it| it.meta.deleting)
-        && !policies.is_exempt_namespace(&workload.meta.namespace)
-        && (workload.meta.controller.is_none() || !effective.settings.skips_owned || effective.is_opted_in);
+        && !policies.is_exempt_namespace(&workload.meta.namespace);
     let Some(kind) = TemplateKind::of(&workload.meta).filter(|_| is_open) else { return Injection::default() };
 
     let mut plan = Plan::new(candidate, effective);
     plan.repair();
-    let is_covered = plan.effective.is_opted_in || plan.effective.settings.kinds.contains(&kind);
+    let settings = &plan.effective.settings;
+    let is_left_alone = settings.skips_owned && workload.meta.controller.is_some();
+    let is_covered = plan.effective.is_opted_in || settings.kinds.contains(&kind) && !is_left_alone;
     if policies.is_enabled && is_covered && plan.effective.settings.mode != Mode::Disabled {
         if namespace.is_none() && !snapshot.synced().has(Resource::Namespaces) {
             plan.skip(&["prestop"], "still reading the settings of namespaces; nothing injected".to_owned());
