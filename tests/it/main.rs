@@ -13,6 +13,7 @@ mod injections;
 mod kube_api;
 mod manifest;
 mod oracle;
+mod mutation_rows;
 mod properties;
 mod reviews;
 mod rig;
