@@ -99,14 +99,13 @@ impl Outcome {
 pub fn inject<'a>(candidate: Candidate<'a>, snapshot: &'a Snapshot, policies: &Policies) -> Injection {
     let workload = candidate.new;
     let namespace = snapshot.namespace(&workload.meta.namespace);
-    let effective = policies.injection_for(namespace, workload);
     let is_open = !candidate.template_is_unchanged
         && !workload.meta.deleting
         && !namespace.is_some_and(|it| it.meta.deleting)
         && !policies.is_exempt_namespace(&workload.meta.namespace);
     let Some(kind) = TemplateKind::of(&workload.meta).filter(|_| is_open) else { return Injection::default() };
 
-    let mut plan = Plan::new(candidate, effective);
+    let mut plan = Plan::new(candidate, policies.injection_for(namespace, workload));
     plan.repair();
     let settings = &plan.effective.settings;
     let is_left_alone = settings.skips_owned && workload.meta.controller.is_some();
