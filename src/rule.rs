@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 use crate::{
     facts::{Meta, Workload},
     link::{Hop, Scene, State},
-    policy::Effective,
+    policy::{Effective, Policies},
     snapshot::{Snapshot, World},
 };
 
@@ -50,6 +50,8 @@ pub struct Setting<'a> {
     pub snapshot: &'a Snapshot,
     /// The settings that are in force for it.
     pub effective: &'a Effective,
+    /// What holds for every workload.
+    pub policies: &'a Policies,
 }
 
 /// A rule about one kind of hop. The three functions are apart so that wording cannot change finding.

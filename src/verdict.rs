@@ -3,6 +3,7 @@
 
 use crate::{
     facts::{BREAK_GLASS, Facts, Meta, Workload, WorkloadForm},
+    inject::{Candidate, inject},
     link::{self, Write},
     policy::{Action, Policies},
     rule::{Cause, Check, Fault, Finding, ObjectName, Rule, Setting},
@@ -66,7 +67,21 @@ pub fn decide(
     for finding in findings {
         verdict.add(&finding, write.is_deletion(), cap.as_ref(), policies, now);
     }
+    verdict.warnings.extend(restart_hint(write, snapshot, policies).map(|it| (Rank::Risk, it)));
     verdict
+}
+
+/// How the defaults come into a template that this write keeps. Said only where somebody asked for it: most writes keep it.
+fn restart_hint(write: Write<'_>, snapshot: &Snapshot, policies: &Policies) -> Option<String> {
+    let (Some(Facts::Workload(old)), Some(Facts::Workload(new))) = (write.old, write.new) else { return None };
+    let effective = policies.injection_for(snapshot.namespace(&new.meta.namespace), new);
+    if !effective.settings.hints_restart || old.template != new.template {
+        return None;
+    }
+    let candidate = Candidate { old: Some(old), new, template_is_unchanged: false };
+    let is_wanted = inject(candidate, snapshot, policies).patch.is_some();
+    let text = "template unchanged; defaults apply at the next rollout (kubectl rollout restart)";
+    is_wanted.then(|| format!("no502: {}: {text}", new.meta))
 }
 
 /// Writes that no rule is asked about (design 4, "always allowed").
@@ -114,7 +129,8 @@ fn finding(rule: &Rule, workload: &Workload, fault: Fault, cause: Cause) -> Find
 
 /// What a new pod template risks where it is. A write that keeps the template says nothing new about it, and jobs, whose pods serve
 /// nobody, and what a controller made are not asked.
-fn template_findings(write: Write<'_>, snapshot: &Snapshot, policies: &Policies) -> Vec<Finding> {
+#[must_use]
+pub fn template_findings(write: Write<'_>, snapshot: &Snapshot, policies: &Policies) -> Vec<Finding> {
     let Some(Facts::Workload(workload)) = write.new else { return Vec::new() };
     let is_old = matches!(write.old, Some(Facts::Workload(old)) if old.template == workload.template);
     if is_old || !makes_serving_pods(workload) {
@@ -153,8 +169,12 @@ fn ask_around(
     asked: impl Fn(&Check) -> Option<AskTemplate>,
 ) -> Vec<Finding> {
     let namespace = snapshot.namespace(&workload.meta.namespace);
+    if namespace.is_none() && !snapshot.synced().has(Resource::Namespaces) {
+        // What the platform team wants there is not known yet.
+        return Vec::new();
+    }
     let effective = policies.injection_for(namespace, workload);
-    let setting = Setting { workload, snapshot, effective: &effective };
+    let setting = Setting { workload, snapshot, effective: &effective, policies };
     let mut findings = Vec::new();
     for rule in rules::ALL {
         let Some(check) = asked(&rule.check) else { continue };

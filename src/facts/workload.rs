@@ -177,6 +177,8 @@ pub struct PreStop {
     pub exec_sleep_seconds: Option<i64>,
     /// The `exec` is `["sleep", "N"]` and nothing else, the form that no502 injects.
     pub is_bare_sleep: bool,
+    /// A word of the `exec` is a sleep, wherever it stands.
+    pub mentions_sleep: bool,
 }
 
 /// The handlers of a probe. A valid probe has exactly one.
@@ -405,6 +407,7 @@ impl PreStop {
             has_exec: hook.exec.is_present(),
             has_request: hook.http_get.is_present() || hook.tcp_socket.is_present(),
             exec_sleep_seconds: hook.exec.0.as_ref().and_then(exec_sleep_seconds),
+            mentions_sleep: hook.exec.0.as_ref().is_some_and(mentions_sleep),
             is_bare_sleep: hook.exec.0.as_ref().is_some_and(|it| {
                 matches!(it.command.0.as_slice(), [sleep, seconds] if sleep.text() == "sleep" && seconds.text().parse::<i64>().is_ok())
             }),
@@ -416,6 +419,11 @@ impl PreStop {
     pub fn known_seconds(&self) -> Option<i64> {
         self.sleep_seconds.or(self.exec_sleep_seconds)
     }
+}
+
+/// `sleep`, `/bin/sleep`, `Start-Sleep` and `usleep` alike: how long they take may be anybody's guess.
+fn mentions_sleep(exec: &wire::Exec<'_>) -> bool {
+    exec.command.0.iter().any(|it| it.text().to_ascii_lowercase().contains("sleep"))
 }
 
 /// Seconds of `["sleep", "15"]`, `["/bin/sh", "-c", "sleep 15"]` and `["sh", "-c", "sleep 15 && nginx -s quit"]`.

@@ -100,7 +100,7 @@ fn native_sleep_is_missing(snapshot: &Snapshot) -> Option<String> {
 }
 
 /// Why a sleep would do harm or nothing.
-pub(super) fn reason_to_skip(workload: &Workload) -> Option<String> {
+pub(crate) fn reason_to_skip(workload: &Workload) -> Option<String> {
     if workload.is_recreate {
         return Some(
             "strategy Recreate: a preStop sleep would only lengthen the downtime; nothing injected".to_owned(),

@@ -90,6 +90,12 @@ pub(crate) fn unready<'a>(
     unready
 }
 
+/// The containers that a Service with a clientele of its own sends traffic to, each once.
+pub(crate) fn serving_containers<'a>(workload: &'a Workload, snapshot: &'a Snapshot) -> Vec<&'a Container> {
+    let all = unready(workload, snapshot, &InjectionSettings::default(), &|_| true);
+    all.into_iter().map(|it| it.container).collect()
+}
+
 /// A Service whose clients are kept away from pods that are not ready, and whose pods do not need it to become so
 /// (reference: mutations 4.2, R3 and R8).
 fn waits_for_readiness(service: &Service, workload: &Workload) -> bool {
@@ -175,7 +181,8 @@ fn obstacle(it: &Served<'_>, workload: &Workload, snapshot: &Snapshot) -> Option
     None
 }
 
-fn asks_for_istio(workload: &Workload, snapshot: &Snapshot) -> bool {
+/// True if Istio puts its proxy into the pods.
+pub(crate) fn asks_for_istio(workload: &Workload, snapshot: &Snapshot) -> bool {
     let namespace = snapshot.namespace(&workload.meta.namespace);
     let mesh = workload.template.mesh;
     !mesh.refuses_istio && (mesh.asks_for_istio || namespace.is_some_and(|it| it.injects_istio))
