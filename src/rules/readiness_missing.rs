@@ -70,7 +70,7 @@ fn check(setting: &Setting<'_>, faults: &mut Vec<Fault>) {
         let Unready { container, service, port, .. } = &found;
         let name = &container.name;
         let words = Words {
-            field: workload.pointer(&format!("{}/name", container.pointer())),
+            field: workload.pointer(&container.pointer()),
             message: format!(
                 "container \"{name}\" serves Service \"{service}\" on {port} but has no readinessProbe; traffic arrives as soon as \
                  it starts"
