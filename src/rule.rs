@@ -42,7 +42,7 @@ pub enum Check {
 }
 
 /// A workload, what is around it, and what the platform team wants of it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Setting<'a> {
     /// The workload, as it is written.
     pub workload: &'a Workload,

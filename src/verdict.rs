@@ -1,6 +1,8 @@
 //! The only place that decides: findings, policies and what must always be allowed, to allowed or denied.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::sync::Arc;
+
 use crate::{
     facts::{BREAK_GLASS, Facts, Meta, Workload, WorkloadForm},
     inject::{Candidate, inject},
@@ -74,8 +76,11 @@ pub fn decide(
 /// How the defaults come into a template that this write keeps. Said only where somebody asked for it: most writes keep it.
 fn restart_hint(write: Write<'_>, snapshot: &Snapshot, policies: &Policies) -> Option<String> {
     let (Some(Facts::Workload(old)), Some(Facts::Workload(new))) = (write.old, write.new) else { return None };
+    if !keeps_template(write) {
+        return None;
+    }
     let effective = policies.injection_for(snapshot.namespace(&new.meta.namespace), new);
-    if !effective.settings.hints_restart || old.template != new.template {
+    if !effective.settings.hints_restart {
         return None;
     }
     let candidate = Candidate { old: Some(old), new, template_is_unchanged: false };
@@ -132,15 +137,18 @@ fn finding(rule: &Rule, workload: &Workload, fault: Fault, cause: Cause) -> Find
 #[must_use]
 pub fn template_findings(write: Write<'_>, snapshot: &Snapshot, policies: &Policies) -> Vec<Finding> {
     let Some(Facts::Workload(workload)) = write.new else { return Vec::new() };
-    let is_old = matches!(write.old, Some(Facts::Workload(old)) if old.template == workload.template);
-    if is_old || !makes_serving_pods(workload) {
+    if keeps_template(write) || !makes_serving_pods(workload) {
         return Vec::new();
     }
+    let old = match write.old {
+        Some(Facts::Workload(old)) => Some(old),
+        _ => None,
+    };
     let asked = |check: &Check| match check {
         Check::Template(check) => Some(*check),
         _ => None,
     };
-    ask_around(workload, snapshot, policies, asked)
+    ask_around(workload, old, snapshot, policies, asked)
 }
 
 /// The same for files, in which nothing has been injected either.
@@ -153,7 +161,16 @@ pub fn file_findings(workload: &Workload, snapshot: &Snapshot, policies: &Polici
         Check::Template(check) | Check::Injected(check) => Some(*check),
         _ => None,
     };
-    ask_around(workload, snapshot, policies, asked)
+    ask_around(workload, None, snapshot, policies, asked)
+}
+
+/// True if the pod template is the old one, image and all: then both share its facts ([`PodTemplate`](crate::facts::PodTemplate)). Equal
+/// facts are not enough, because a new image starts a rollout as well.
+fn keeps_template(write: Write<'_>) -> bool {
+    match (write.old, write.new) {
+        (Some(Facts::Workload(old)), Some(Facts::Workload(new))) => Arc::ptr_eq(&old.template, &new.template),
+        _ => false,
+    }
 }
 
 fn makes_serving_pods(workload: &Workload) -> bool {
@@ -162,8 +179,10 @@ fn makes_serving_pods(workload: &Workload) -> bool {
 
 type AskTemplate = fn(&Setting<'_>, &mut Vec<Fault>);
 
+/// A fault that the old template has as well, where it is now, is no fault of this write.
 fn ask_around(
     workload: &Workload,
+    old: Option<&Workload>,
     snapshot: &Snapshot,
     policies: &Policies,
     asked: impl Fn(&Check) -> Option<AskTemplate>,
@@ -180,7 +199,15 @@ fn ask_around(
         let Some(check) = asked(&rule.check) else { continue };
         let mut faults = Vec::new();
         check(&setting, &mut faults);
-        findings.extend(faults.into_iter().map(|it| finding(rule, workload, it, Cause::ThisWrite)));
+        let mut known = Vec::new();
+        if let Some(old) = old.filter(|_| !faults.is_empty()) {
+            check(&Setting { workload: old, ..setting }, &mut known);
+        }
+        for fault in faults {
+            let is_known = known.iter().any(|it| it.key == fault.key && it.kind == fault.kind);
+            let cause = if is_known { Cause::Standing } else { Cause::ThisWrite };
+            findings.push(finding(rule, workload, fault, cause));
+        }
     }
     findings
 }

@@ -4,6 +4,7 @@ use crate::{
     declare_rule,
     facts::Container,
     inject::wanted,
+    policy::Mode,
     rule::{Check, Fault, Kind, Setting, Words},
 };
 
@@ -56,13 +57,15 @@ fn check(setting: &Setting<'_>, faults: &mut Vec<Fault>) {
     let Some(wanted) = wanted(workload, effective, snapshot, policies) else { return };
     let Some(first) = wanted.sleeping.first() else { return };
     let grace = wanted.grace.map(|it| format!(" and terminationGracePeriodSeconds: {it}")).unwrap_or_default();
+    let lines = format!("lifecycle.preStop.sleep.seconds: {}{grace}", wanted.seconds);
+    let help = match effective.settings.mode {
+        Mode::Inject => format!("\"no502 fix\" writes {lines}, and so does the admission server"),
+        _ => format!("write {lines}"),
+    };
     let words = Words {
         field: workload.pointer(&format!("{}/lifecycle", first.pointer())),
         message: message(&wanted.sleeping),
-        help: format!(
-            "\"no502 fix\" adds lifecycle.preStop.sleep.seconds: {}{grace}, and so does the admission server",
-            wanted.seconds
-        ),
+        help,
     };
     faults.push(Fault { kind: Kind::Risk, key: String::new(), words });
 }
@@ -71,13 +74,13 @@ fn message(containers: &[&Container]) -> String {
     let names = containers.iter().take(NAMES_MAX).map(|it| format!("\"{}\"", it.name));
     let names = names.collect::<Vec<_>>().join(", ");
     match containers.len() {
-        1 => format!("container {names} has no preStop hook and stops while load balancers still send to it"),
+        1 => format!("container {names} has no preStop hook and stops while load balancers still send to its pod"),
         2..=NAMES_MAX => {
-            format!("containers {names} have no preStop hook and stop while load balancers still send to them")
+            format!("containers {names} have no preStop hook and stop while load balancers still send to their pod")
         }
         many => {
             format!(
-                "{many} containers ({names}, ...) have no preStop hook and stop while load balancers still send to them"
+                "{many} containers ({names}, ...) have no preStop hook and stop while load balancers still send to their pod"
             )
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     declare_rule,
+    facts::Container,
     inject::{Unready, unready, wanted},
     policy::{InjectionSettings, ReadinessMode},
     rule::{Check, Fault, Kind, Setting, Words},
@@ -82,25 +83,31 @@ fn check(setting: &Setting<'_>, faults: &mut Vec<Fault>) {
 }
 
 fn help(found: &Unready<'_>, setting: &Setting<'_>) -> String {
-    let Setting { workload, snapshot, effective, policies } = setting;
-    let settings = &effective.settings;
-    let is_this = |it: &&Unready<'_>| std::ptr::eq(it.container, found.container);
-    let asked = unready(workload, snapshot, settings, &|_| false);
-    let obstacle = match asked.iter().find(is_this) {
-        Some(it) => it.obstacle.clone(),
+    let settings = &setting.effective.settings;
+    let is_inject = settings.readiness == ReadinessMode::Inject;
+    if is_added(found.container, setting) {
+        return if is_inject {
+            "add one that asks the application; \"no502 fix\" adds a TCP check, which asks the port only".to_owned()
+        } else {
+            "add one; no502.dev/readiness: inject asks the port, not the application".to_owned()
+        };
+    }
+    let asked = unready(setting.workload, setting.snapshot, settings, &|_| false);
+    let obstacle = match asked.into_iter().find(|it| std::ptr::eq(it.container, found.container)) {
+        Some(it) => it.obstacle,
         None => Some("it has no port that is named in no502.dev/readiness-port".to_owned()),
     };
-    match (settings.readiness, obstacle) {
-        (ReadinessMode::Inject, Some(obstacle)) => {
-            format!("add one that asks the application; none was injected, because {obstacle}")
-        }
-        (ReadinessMode::Inject, None) => {
-            let probed = wanted(workload, effective, snapshot, policies).map(|it| it.probed).unwrap_or_default();
-            let is_added = probed.iter().any(|it| std::ptr::eq(*it, found.container));
-            let rest = if is_added { "; \"no502 fix\" adds a TCP check, which asks the port only" } else { "" };
-            format!("add one that asks the application{rest}")
-        }
-        (_, None) => "add one; no502.dev/readiness: inject asks the port, not the application".to_owned(),
-        (_, Some(_)) => "add one that asks the application".to_owned(),
+    match obstacle.filter(|_| is_inject) {
+        Some(obstacle) => format!("add one that asks the application; none is injected, because {obstacle}"),
+        None => "add one that asks the application".to_owned(),
     }
+}
+
+/// True if the mutating half adds a probe to the container, or would if the settings asked for one.
+fn is_added(container: &Container, setting: &Setting<'_>) -> bool {
+    let Setting { workload, snapshot, effective, policies } = setting;
+    let mut effective = (*effective).clone();
+    effective.settings.readiness = ReadinessMode::Inject;
+    let wanted = wanted(workload, &effective, snapshot, policies);
+    wanted.is_some_and(|it| it.probed.iter().any(|it| std::ptr::eq(*it, container)))
 }
