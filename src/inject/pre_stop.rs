@@ -160,6 +160,6 @@ pub(super) fn declares_a_serving_port(workload: &Workload) -> bool {
 }
 
 /// Names of ports that serve operators and not clients.
-fn is_side_port(name: &str) -> bool {
+pub(super) fn is_side_port(name: &str) -> bool {
     name.contains("metrics") || ["prom", "debug", "health", "admin"].iter().any(|it| name.starts_with(it))
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     declare_rule,
+    facts::ContainerKind,
     inject::{GRACE, longest_sleep},
     rule::{Check, Fault, Kind, Setting, Words},
     rules::prestop_exceeds_grace::overrun,
@@ -33,7 +34,7 @@ declare_rule! {
     ///
     /// ### When it stays silent
     /// Pods that no Service selects; a grace period that is not given, which is 30; a preStop hook that is known to use the grace period
-    /// up, which `prestop-exceeds-grace` reports; Jobs. Where the admission server injects, it has raised the grace period before
+    /// up, which `prestop-exceeds-grace` reports; pods whose command is `sleep` or `tail`, which answer nobody; Jobs. Where the admission server injects, it has raised the grace period before
     /// this rule sees it; 0 and 1 it leaves alone, because somebody wants to kill fast.
     "grace-too-short", since "0.1.0",
     Check::Template(check)
@@ -46,6 +47,9 @@ fn check(setting: &Setting<'_>, faults: &mut Vec<Fault>) {
     let Setting { workload, snapshot, effective, .. } = setting;
     let short = workload.template.grace_seconds.filter(|it| (0..GRACE_SECONDS_MIN).contains(it));
     let Some(grace) = short.filter(|_| overrun(workload).is_none()) else { return };
+    if workload.template.containers.iter().filter(|it| it.kind == ContainerKind::Regular).all(|it| it.is_idle) {
+        return;
+    }
     let Some(service) = snapshot.services_for(workload).first().map(|it| it.meta.name.clone()) else { return };
     let sleep = longest_sleep(workload).max(effective.settings.sleep_seconds);
     let need = sleep.saturating_add(effective.settings.app_drain_seconds).max(GRACE_SECONDS_MIN);

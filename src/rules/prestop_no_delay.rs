@@ -11,7 +11,7 @@ use crate::{
 declare_rule! {
     /// ### What it does
     /// Looks at the preStop hooks of users, which no502 never changes, in containers that serve a Service:
-    /// - an `exec` in which no sleep is found: information, because a program may wait by itself;
+    /// - an `exec` in which nothing says that it waits: information, because a program may wait by itself;
     /// - a sleep that is shorter than what the Namespace or the workload asks for by annotation (`no502.dev/preset`,
     ///   `no502.dev/prestop-sleep-seconds`): a warning.
     ///
@@ -33,8 +33,8 @@ declare_rule! {
     /// or `sleep: { seconds: 10 }` alone, with a program that stops on SIGTERM.
     ///
     /// ### When it stays silent
-    /// `httpGet` hooks, which the application may answer as late as it likes; commands with a sleep anywhere, which may first
-    /// tell somebody and then wait; sleeps that are long enough, or were injected; lengths that nobody set; strategy `Recreate`, a
+    /// `httpGet` hooks, which the application may answer as late as it likes; commands in which `sleep`, `wait` or `drain` occurs,
+    /// which may first tell somebody and then wait; sleeps that are long enough, or were injected; lengths that nobody set; strategy `Recreate`, a
     /// StatefulSet with one replica and a grace period of 0 or 1, where a sleep would only lengthen the downtime or is not wanted;
     /// excluded containers; `no502.dev/inject: disabled`; containers that serve no Service.
     "prestop-no-delay", since "0.1.0",
@@ -60,7 +60,7 @@ fn check(setting: &Setting<'_>, faults: &mut Vec<Fault>) {
 fn without_delay(container: &Container, setting: &Setting<'_>) -> Option<(Kind, String, String)> {
     let hook = container.pre_stop.as_ref()?;
     let seconds = setting.effective.settings.sleep_seconds;
-    let is_sure = hook.has_exec && !hook.mentions_sleep && !hook.has_request && hook.sleep_seconds.is_none();
+    let is_sure = hook.has_exec && !hook.may_wait && !hook.has_request && hook.sleep_seconds.is_none();
     (is_sure && seconds > 0).then(|| {
         let message = format!("preStop exec of container \"{}\" starts shutdown at once", container.name);
         (Kind::Info, message, format!("consider a sleep of {seconds}s first"))

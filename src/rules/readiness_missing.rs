@@ -53,7 +53,8 @@ declare_rule! {
     /// never added: a wrong one kills.
     ///
     /// ### When it stays silent
-    /// Pods that no such Service selects; UDP and SCTP ports; ports that several containers declare, or none does, as soon as one
+    /// Pods that no such Service selects; UDP and SCTP ports; ports that serve operators, by their names (`metrics`, `prom...`, `debug...`,
+    /// `health...`, `admin...`); containers whose command is `sleep` or `tail`; ports that several containers declare, or none does, as soon as one
     /// container of the pod has a readiness probe; ports of native sidecars; Jobs; objects that a controller owns;
     /// `no502.dev/readiness: off`. `no502.dev/inject: disabled` does not silence it.
     "readiness-missing", since "0.1.0",
