@@ -25,7 +25,15 @@ const ROWS: &[(&str, &[&str])] = &[
     // 11.2, the algorithm
     (
         "11.2 step 0",
-        &["delete", "deleting", "kind-pod", "kind-replicaset", "kind-job", "namespace-kube-system", "namespace-of-no502"],
+        &[
+            "delete",
+            "deleting",
+            "kind-pod",
+            "kind-replicaset",
+            "kind-job",
+            "namespace-kube-system",
+            "namespace-of-no502",
+        ],
     ),
     ("11.2 step 1", &["fn an_equal_template_is_never_patched"]),
     ("11.2 step 2", &[]),

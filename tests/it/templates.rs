@@ -55,7 +55,7 @@ fn older(dice: &mut Dice, new: &Object) -> Object {
                 && handlers.len() > 1
             {
                 let others: &[&str] = if hook.len() == 2 { &["exec", "httpGet"] } else { &["exec", "httpGet", "grpc"] };
-                others.iter().for_each(|it| drop(handlers.remove(*it)));
+                handlers.retain(|handler, _| !others.contains(&handler.as_str()));
             }
             if place.is_null() {
                 remove_nulls(container);
