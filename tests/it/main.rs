@@ -12,6 +12,7 @@ mod injection_laws;
 mod injections;
 mod kube_api;
 mod manifest;
+mod mutation_rows;
 mod oracle;
 mod properties;
 mod reviews;
