@@ -13,8 +13,8 @@ use std::{
 };
 
 use no502::{
-    link::{self, Write},
     facts::Facts,
+    link::{self, Write},
     policy::Policies,
     rule::{Check, Finding, Rule},
     rules,
