@@ -29,7 +29,7 @@ use crate::{
     facts::{Container, Workload},
     patch::{PatchBuilder, PatchError, escape},
     policy::{Effective, Mode, Policies, ProbeValues, ReadinessMode, TemplateKind},
-    snapshot::{Resource, Snapshot},
+    snapshot::{Resource, SLEEP_GATE_LOCKED_MINOR, Snapshot},
 };
 
 /// One write to one workload, as the mutating half sees it.
@@ -99,6 +99,9 @@ impl Outcome {
 /// Plans the changes to one workload.
 #[must_use]
 pub fn inject<'a>(candidate: Candidate<'a>, snapshot: &'a Snapshot, policies: &Policies) -> Injection {
+    if candidate.template_is_unchanged {
+        return Injection::default();
+    }
     let namespace = snapshot.namespace(&candidate.new.meta.namespace);
     let effective = policies.injection_for(namespace, candidate.new);
     Plan::of(candidate, effective, snapshot, policies).map_or_else(Injection::default, Plan::finish)
@@ -136,6 +139,22 @@ pub(crate) fn wanted<'a>(
     Some(Wanted { sleeping, seconds, grace: plan.grace, probed })
 }
 
+/// True if the API server has just taken out a sleep that we had put in: the marker is new and the hook is not there. A server
+/// with the feature gate `PodLifecycleSleepAction` off does so between the two halves, without a word (reference: mutations 2.3).
+#[must_use]
+pub fn sleep_was_dropped(old: Option<&Workload>, new: &Workload, snapshot: &Snapshot) -> bool {
+    let versions = snapshot.versions();
+    if versions.sleep_is_dropped || versions.server_minor.is_none_or(|it| it >= SLEEP_GATE_LOCKED_MINOR) {
+        return false;
+    }
+    let (marker, earlier) = (Marker::of(new), old.map(Marker::of).unwrap_or_default());
+    let containers = || new.template.containers.iter().filter(|it| it.pre_stop.is_none());
+    containers().any(|container| {
+        let native = |it: &Marker| it.get(&container.name).filter(|it| !it.exec).and_then(|it| it.pre_stop);
+        native(&marker).is_some() && native(&marker) != native(&earlier)
+    })
+}
+
 /// The changes of one object, before they are written as operations.
 #[derive(Debug)]
 struct Plan<'a> {
@@ -152,6 +171,8 @@ struct Plan<'a> {
     probes: Vec<(&'a Container, ProbeChange)>,
     grace: Option<i64>,
     may_be_stripped: bool,
+    /// Nothing keeps us from changing this template: a marker that claims what is not there any more is put right.
+    is_open: bool,
     notices: Vec<Notice>,
 }
 
@@ -174,13 +195,14 @@ impl<'a> Plan<'a> {
         let is_open = !candidate.template_is_unchanged
             && !workload.meta.deleting
             && !namespace.is_some_and(|it| it.meta.deleting)
-            && !policies.is_exempt_namespace(&workload.meta.namespace)
-            && (workload.meta.controller.is_none() || !effective.settings.skips_owned || effective.is_opted_in);
+            && !policies.is_exempt_namespace(&workload.meta.namespace);
         let kind = TemplateKind::of(&workload.meta).filter(|_| is_open)?;
 
         let mut plan = Self::new(candidate, effective);
         plan.repair();
-        let is_covered = plan.effective.is_opted_in || plan.effective.settings.kinds.contains(&kind);
+        let settings = &plan.effective.settings;
+        let is_left_alone = settings.skips_owned && workload.meta.controller.is_some();
+        let is_covered = plan.effective.is_opted_in || settings.kinds.contains(&kind) && !is_left_alone;
         if policies.is_enabled && is_covered && plan.effective.settings.mode != Mode::Disabled {
             if namespace.is_none() && !snapshot.synced().has(Resource::Namespaces) {
                 plan.skip(&["prestop"], "still reading the settings of namespaces; nothing injected".to_owned());
@@ -206,6 +228,7 @@ impl<'a> Plan<'a> {
             probes: Vec::new(),
             grace: None,
             may_be_stripped: false,
+            is_open: false,
             notices: Vec::new(),
         }
     }
@@ -257,6 +280,9 @@ impl<'a> Plan<'a> {
         for problem in std::mem::take(&mut self.effective.problems) {
             self.say(&["settings"], Outcome::Ignored, problem);
         }
+        // A hook with two handlers of others is refused anyway.
+        let is_refused = self.notices.iter().any(|it| it.outcome == Outcome::Skipped);
+        self.is_open = self.effective.settings.mode == Mode::Inject && !is_refused;
         self.may_be_stripped = self.effective.settings.mode == Mode::Inject
             && self.candidate.old.is_some_and(|it| Marker::of(it) != self.sent_marker);
         let workload = self.candidate.new;
@@ -291,9 +317,7 @@ impl<'a> Plan<'a> {
             Ok(form) => pre_stop::sleeps(workload, &self.marker, settings, seconds, form),
             Err(_) => Vec::new(),
         };
-        let repaired: Vec<&Container> =
-            self.repairs.iter().filter(|it| it.what != Handler::TcpSocket).map(|it| it.container).collect();
-        let own = grace_period::longest_own_sleep(workload, &repaired);
+        let own = grace_period::longest_own_sleep(workload, &self.repairs);
         let grace = grace_period::raised(workload, &sleeps, own, settings);
         if wanted.is_empty() && grace.is_none() {
             return;
@@ -320,32 +344,35 @@ impl<'a> Plan<'a> {
 
     fn announce_sleeps(&mut self, sleeps: &[Sleep<'_>], grace: Option<i64>, own: i64, effective: &Effective) {
         let workload = self.candidate.new;
-        let grace = grace.map(|to| grace_period::notice(workload, to));
+        let grace = grace.map(|to| grace_period::notice(workload, to, self.marker.grace.is_some()));
         let policy = pre_stop::policy(workload, effective).map(|it| format!(" (policy: {it})")).unwrap_or_default();
         let mut texts = pre_stop::notices(sleeps, effective);
+        let injections: &[&str] = match (texts.is_empty(), grace.is_some()) {
+            (true, _) => &["grace"],
+            (false, true) => &["prestop", "grace"],
+            (false, false) => &["prestop"],
+        };
         match (texts.last_mut(), grace) {
-            (Some(last), Some(grace)) => {
-                last.push_str(&format!(", {grace}{policy}"));
-                texts.into_iter().for_each(|it| self.say(&["prestop", "grace"], Outcome::Injected, it));
+            (Some(last), grace) => {
+                let grace = grace.map(|it| format!(", {it}")).unwrap_or_default();
+                *last = format!("{last}{grace}{policy}");
             }
-            (Some(last), None) => {
-                last.push_str(&policy);
-                texts.into_iter().for_each(|it| self.say(&["prestop"], Outcome::Injected, it));
-            }
-            (None, Some(grace)) => {
-                let text = format!("raised {grace}, because a preStop hook sleeps {own}s");
-                self.say(&["grace"], Outcome::Injected, text);
-            }
+            (None, Some(grace)) => texts.push(format!("raised {grace}, because a preStop hook sleeps {own}s")),
             (None, None) => {}
+        }
+        for text in texts {
+            self.say(injections, Outcome::Injected, text);
         }
     }
 
     /// What stood there before we first raised it is kept, so that it can be put back, and so that the marker of a manifest that is
     /// applied again is the one which is there.
     fn raise_grace(&mut self, to: i64) {
-        let earlier = self.candidate.old.map(Marker::of).filter(|it| it.grace == Some(to));
+        let sent = self.candidate.new.template.grace_seconds;
+        let earlier = self.candidate.old.map(Marker::of);
+        let earlier = earlier.filter(|it| it.grace.is_some_and(|grace| grace == to || Some(grace) == sent));
         let known = Some(self.marker.clone()).filter(|it| it.grace.is_some()).or(earlier);
-        let before = known.map_or(self.candidate.new.template.grace_seconds, |it| it.grace_before);
+        let before = known.map_or(sent, |it| it.grace_before);
         (self.marker.grace, self.marker.grace_before) = (Some(to), before);
         self.grace = Some(to);
     }
@@ -411,8 +438,12 @@ impl<'a> Plan<'a> {
 
     fn finish(mut self) -> Injection {
         self.remove_stale_probes();
-        let is_nothing =
-            self.repairs.is_empty() && self.sleeps.is_empty() && self.probes.is_empty() && self.grace.is_none();
+        let is_tidy = !self.is_open || self.marker == self.sent_marker;
+        let is_nothing = is_tidy
+            && self.repairs.is_empty()
+            && self.sleeps.is_empty()
+            && self.probes.is_empty()
+            && self.grace.is_none();
         let patch = if is_nothing { Ok(None) } else { self.operations().map(Some) };
         match patch {
             Ok(patch) => Injection {

@@ -166,8 +166,8 @@ fn what_a_template_risks_is_a_warning_where_it_is_written() {
         good().and("deployment.yaml", deployment("web", PORTS).replace("Seconds: 40", "Seconds: ${GRACE}"));
     assert_eq!(placeholder.findings(&["."]), [""; 0], "30 is enough, and what it is is not known");
     // An overlay may add what is missing.
-    let base = bare.and("kustomization.yaml", "resources: [deployment.yaml]\n");
-    assert_eq!(base.findings(&["."]), warnings.map(|it| it.replace("warning", "info")));
+    let material = bare.and("kustomization.yaml", "resources: [deployment.yaml]\n");
+    assert_eq!(material.findings(&["."]), warnings.map(|it| it.replace("warning", "info")));
 }
 
 #[test]
