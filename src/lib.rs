@@ -41,6 +41,7 @@ pub mod check;
 pub mod cli;
 pub mod deploy;
 pub mod facts;
+pub mod fix;
 pub mod inject;
 pub mod link;
 pub mod manifest;
