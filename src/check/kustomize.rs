@@ -26,6 +26,15 @@ pub(super) struct Kustomize {
     scopes: Vec<PathBuf>,
     /// Files that some kustomization names as patches.
     patches: FxHashSet<PathBuf>,
+    /// The objects that some kustomization patches.
+    targets: Vec<Target>,
+}
+
+/// What a patch is for. `None` is anything.
+#[derive(Debug)]
+struct Target {
+    kind: Option<String>,
+    name: Option<String>,
 }
 
 impl Kustomize {
@@ -55,7 +64,9 @@ impl Kustomize {
             let parsed = manifest::parse(&format!("{HEADER}{text}"), &name);
             // One that cannot be read still says that the folder is material.
             let object = parsed.documents.first().and_then(|it| serde_json::from_str(it.json()).ok());
-            self.add(folder, &object.unwrap_or_default());
+            let object = object.unwrap_or_default();
+            self.add(folder, &object);
+            self.add_targets(folder, &object);
         }
     }
 
@@ -78,6 +89,41 @@ impl Kustomize {
         self.scopes.push(scope);
     }
 
+    /// A patch says what it is for in `target`, or it is a part of its object, with kind and name.
+    fn add_targets(&mut self, folder: &Path, kustomization: &Value) {
+        let list = |field: &str| kustomization[field].as_array().into_iter().flatten();
+        let merges = list("patchesStrategicMerge").filter_map(Value::as_str);
+        let merges = merges.map(|it| if it.contains('\n') { it.to_owned() } else { read(folder, it) });
+        let mut parts: Vec<String> = merges.collect();
+        for patch in ["patches", "patchesJson6902"].into_iter().flat_map(list) {
+            let text = |field: &str| patch["target"][field].as_str().map(str::to_owned);
+            if patch["target"].is_object() {
+                self.targets.push(Target { kind: text("kind"), name: text("name") });
+            } else if let Some(inline) = patch["patch"].as_str() {
+                parts.push(inline.to_owned());
+            } else if let Some(path) = patch["path"].as_str() {
+                parts.push(read(folder, path));
+            }
+        }
+        for part in parts {
+            let name: Arc<Path> = Arc::from(folder);
+            let parsed = manifest::parse(&part, &name);
+            let objects = parsed.documents.iter().filter_map(|it| serde_json::from_str::<Value>(it.json()).ok());
+            self.targets.extend(objects.map(|it| Target {
+                kind: it["kind"].as_str().map(str::to_owned),
+                name: it["metadata"]["name"].as_str().map(str::to_owned),
+            }));
+        }
+    }
+
+    /// True for an object that some kustomization patches.
+    pub(super) fn patches_object(&self, kind: &str, name: &str) -> bool {
+        // A name in a target is a regular expression; one that looks like it may match anything.
+        let is_plain = |it: &str| it.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let fits = |it: &Option<String>, text: &str| it.as_deref().is_none_or(|it| it == text || !is_plain(it));
+        self.targets.iter().any(|it| fits(&it.kind, kind) && fits(&it.name, name))
+    }
+
     /// True for a file that a kustomization may change before it is applied.
     pub(super) fn covers(&self, file: &Path) -> bool {
         if self.scopes.is_empty() || file.as_os_str() == "-" {
@@ -91,6 +137,11 @@ impl Kustomize {
     pub(super) fn is_patch(&self, file: &Path) -> bool {
         !self.patches.is_empty() && self.patches.contains(&normalised(file))
     }
+}
+
+/// A patch file that cannot be read patches nothing.
+fn read(folder: &Path, path: &str) -> String {
+    fs::read_to_string(folder.join(path)).unwrap_or_default()
 }
 
 /// Absolute, and folded as text: links are not followed.
