@@ -18,7 +18,7 @@ use crate::{
     facts::{Facts, Workload},
     link::{self, Write},
     manifest::{self, Document, Loaded, Source},
-    policy::{Action, Profile},
+    policy::{Action, Policies, Profile},
     report::{Entry, Level, Problem, Report, Summary},
     rule::{Finding, Kind, ObjectName, Words},
     snapshot::{Store, World},
@@ -51,17 +51,30 @@ pub fn check(loaded: &Loaded, settings: Settings) -> Report {
     };
 
     let mut findings = Vec::new();
+    let mut workloads: Vec<Workload> = Vec::new();
     let mut store = Store::complete();
     let mut places: FxHashMap<ObjectName, &Document> = FxHashMap::default();
     for object in whole {
         let own = own_findings(&object.facts).into_iter();
         findings.extend(own.map(|finding| entry(finding, object.document, &doubts, settings)));
         places.insert(ObjectName::from(object.facts.meta()), object.document);
+        if let Facts::Workload(workload) = &object.facts
+            && !workload.meta.deleting
+        {
+            workloads.push(workload.clone());
+        }
         if !object.facts.meta().deleting {
             store.apply(object.facts);
         }
     }
     let snapshot = store.snapshot();
+    let policies = Policies { profile: settings.profile, ..Policies::default() };
+    for workload in workloads {
+        if let Some(document) = places.get(&ObjectName::from(&workload.meta)) {
+            let own = verdict::file_findings(&workload, &snapshot, &policies).into_iter();
+            findings.extend(own.map(|finding| entry(finding, document, &doubts, settings)));
+        }
+    }
     for finding in link::survey(&World::of(&snapshot)) {
         if let Some(document) = places.get(&finding.object) {
             findings.push(entry(finding, document, &doubts, settings));

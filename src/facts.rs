@@ -5,6 +5,7 @@
 mod ingress;
 mod labels;
 mod meta;
+mod own;
 mod service;
 pub(crate) mod wire;
 mod workload;
@@ -13,12 +14,14 @@ use serde_json::value::RawValue;
 use smol_str::SmolStr;
 
 pub use self::{
-    ingress::{Backend, BackendPlace, Ingress},
+    ingress::{Backend, BackendPlace, Ingress, ReadTimeout},
     labels::{Labels, is_runtime_key},
     meta::{Controller, Meta, ReleaseOwners},
+    own::{OWN_PREFIX, OwnAnnotations},
     service::{Service, ServicePort},
     workload::{
-        Container, ContainerKind, ContainerPort, PodTemplate, PreStop, Probe, ProbeRole, Workload, WorkloadForm,
+        Container, ContainerKind, ContainerPort, Handlers, Mesh, PodTemplate, PreStop, Probe, ProbeRole, Workload,
+        WorkloadForm,
     },
 };
 
@@ -44,15 +47,18 @@ pub enum Facts {
 pub struct Namespace {
     /// Identity; `name` is the namespace.
     pub meta: Meta,
-    /// Value of the annotation [`BREAK_GLASS`], as written.
-    pub break_glass: Option<SmolStr>,
+    /// Istio puts its proxy into the pods of this namespace: labels `istio-injection` or `istio.io/rev`.
+    pub injects_istio: bool,
+    /// The annotation `linkerd.io/inject` asks for Linkerd's proxy in the pods of this namespace.
+    pub injects_linkerd: bool,
 }
 
 /// The namespace of objects that name none, as `kubectl` has it.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
-/// Namespace annotation that lets every write of the namespace through until the RFC 3339 time that is its value.
-pub const BREAK_GLASS: &str = "no502.dev/break-glass-until";
+/// Namespace annotation, below [`OWN_PREFIX`], that lets every write of the namespace through until the RFC 3339 time that is its
+/// value.
+pub const BREAK_GLASS: &str = "break-glass-until";
 
 /// A Node: only the version of its kubelet counts (reference: mutations 2.3).
 #[derive(Debug, Clone, PartialEq)]
@@ -156,15 +162,7 @@ impl Facts {
         match (meta.api_group(), meta.kind.as_str()) {
             ("", "Service") => Self::Service(Service::read(meta, object)),
             ("networking.k8s.io" | "extensions", "Ingress") => Self::Ingress(Ingress::read(meta, object)),
-            ("", "Namespace") => Self::Namespace(Namespace {
-                break_glass: object
-                    .metadata
-                    .0
-                    .as_ref()
-                    .and_then(|it| it.annotations.text(BREAK_GLASS))
-                    .map(SmolStr::new),
-                meta,
-            }),
+            ("", "Namespace") => Self::Namespace(Namespace::read(meta, object)),
             ("", "Node") => Self::Node(Node { kubelet_minor: kubelet_minor(object), meta }),
             _ => match Workload::read(&meta, object, same) {
                 Some(workload) => Self::Workload(workload),
@@ -206,6 +204,19 @@ impl Facts {
             Self::Namespace(it) => &mut it.meta,
             Self::Node(it) => &mut it.meta,
             Self::Other(meta) => meta,
+        }
+    }
+}
+
+impl Namespace {
+    fn read(meta: Meta, object: &wire::Object<'_>) -> Self {
+        let metadata = object.metadata.0.as_ref();
+        let label = |key: &str| metadata.and_then(|it| it.labels.text(key)).unwrap_or_default();
+        let linkerd = metadata.and_then(|it| it.annotations.text(workload::LINKERD_INJECT)).unwrap_or_default();
+        Self {
+            meta,
+            injects_istio: label("istio-injection") == "enabled" || !label("istio.io/rev").is_empty(),
+            injects_linkerd: ["enabled", "ingress"].contains(&linkerd),
         }
     }
 }

@@ -1,21 +1,33 @@
-//! The mutating half: what is added to a pod template so that a rollout drops no request. Only templates of Deployments, only on
-//! a creation or when the write itself changes the template, never below what is there (reference: mutations 11.2).
+//! The mutating half: what is added to a pod template so that a rollout drops no request. Only on a creation or when the write
+//! itself changes the template, never below what is there (reference: mutations 11.2).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod grace_period;
 mod handler_repair;
 mod marker;
 mod pre_stop;
+mod readiness_probe;
+mod stripped;
+mod undo;
 
 use json_patch::Patch;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-pub use self::marker::MARKER;
-use self::{marker::Marker, pre_stop::Sleeps};
+pub(crate) use self::{
+    grace_period::{grace_seconds, longest_sleep},
+    readiness_probe::unready,
+};
+use self::{
+    handler_repair::{Handler, Superseded},
+    marker::Marker,
+    pre_stop::{Form, Sleep},
+};
+pub use self::{marker::MARKER, undo::undo};
 use crate::{
     facts::{Container, Workload},
     patch::{PatchBuilder, PatchError, escape},
-    policy::{InjectionSettings, Policies},
-    snapshot::Snapshot,
+    policy::{Effective, Mode, Policies, ProbeValues, ReadinessMode, TemplateKind},
+    snapshot::{Resource, Snapshot},
 };
 
 /// One write to one workload, as the mutating half sees it.
@@ -34,190 +46,446 @@ pub struct Candidate<'a> {
 pub struct Injection {
     /// The changes; `None` without any.
     pub patch: Option<Patch>,
+    /// A full replacement may have stripped what we had put in: then it is put back as it was.
+    may_be_stripped: bool,
     /// One line each, without the object's name.
     pub notices: Vec<Notice>,
+    /// Which settings are not the built-in ones, and who set them, for the audit log; empty if all are.
+    pub policy: String,
 }
 
 /// One thing that was done, or deliberately not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// Of `prestop`, `grace` and `handler-repair`.
+    /// Of `prestop`, `grace`, `readiness`, `handler-repair`, `restore` and `settings`.
     pub injections: &'static [&'static str],
-    /// `injected`, `skipped` or `failed`.
-    pub outcome: &'static str,
-    /// What the user reads.
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What the user reads; empty for what is only counted.
     pub text: String,
 }
 
-/// Oldest minor version of the API server and of every kubelet with which the native sleep action works (reference: mutations 2.1).
-const SLEEP_MINOR_MIN: u32 = 30;
+/// What came of an injection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in the patch.
+    Injected,
+    /// It would be, but for the mode `warn`.
+    WouldInject,
+    /// It would do harm or nothing.
+    Skipped,
+    /// A setting that cannot be used.
+    Ignored,
+    /// Our own fault.
+    Failed,
+}
+
+impl Outcome {
+    /// As metrics and audit annotations write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Injected => "injected",
+            Self::WouldInject => "would-inject",
+            Self::Skipped => "skipped",
+            Self::Ignored => "ignored",
+            Self::Failed => "failed",
+        }
+    }
+}
 
 /// Plans the changes to one workload.
 #[must_use]
-pub fn inject(candidate: Candidate<'_>, snapshot: &Snapshot, policies: &Policies) -> Injection {
-    if is_out_of_scope(candidate, snapshot, policies) {
-        return Injection::default();
-    }
-    let mut plan = Plan::new(candidate);
-    plan.repair(candidate);
-    plan.add_sleeps(candidate, snapshot, policies.injection);
-    plan.finish(candidate.new)
-}
+pub fn inject<'a>(candidate: Candidate<'a>, snapshot: &'a Snapshot, policies: &Policies) -> Injection {
+    let workload = candidate.new;
+    let namespace = snapshot.namespace(&workload.meta.namespace);
+    let effective = policies.injection_for(namespace, workload);
+    let is_open = !candidate.template_is_unchanged
+        && !workload.meta.deleting
+        && !namespace.is_some_and(|it| it.meta.deleting)
+        && !policies.is_exempt_namespace(&workload.meta.namespace)
+        && (workload.meta.controller.is_none() || !effective.settings.skips_owned || effective.is_opted_in);
+    let Some(kind) = TemplateKind::of(&workload.meta).filter(|_| is_open) else { return Injection::default() };
 
-fn is_out_of_scope(candidate: Candidate<'_>, snapshot: &Snapshot, policies: &Policies) -> bool {
-    let meta = &candidate.new.meta;
-    let namespace_is_going = snapshot.namespace(&meta.namespace).is_some_and(|it| it.meta.deleting);
-    candidate.template_is_unchanged
-        || meta.kind != "Deployment"
-        || meta.api_group() != "apps"
-        || meta.deleting
-        || namespace_is_going
-        || meta.controller.is_some()
-        || policies.is_exempt_namespace(&meta.namespace)
+    let mut plan = Plan::new(candidate, effective);
+    plan.repair();
+    let is_covered = plan.effective.is_opted_in || plan.effective.settings.kinds.contains(&kind);
+    if policies.is_enabled && is_covered && plan.effective.settings.mode != Mode::Disabled {
+        if namespace.is_none() && !snapshot.synced().has(Resource::Namespaces) {
+            plan.skip(&["prestop"], "still reading the settings of namespaces; nothing injected".to_owned());
+        } else {
+            plan.add_everything(snapshot);
+        }
+    }
+    plan.finish()
 }
 
 /// The changes of one object, before they are written as operations.
 #[derive(Debug)]
 struct Plan<'a> {
-    /// Containers whose injected sleep makes way for the user's own handler.
-    repairs: Vec<&'a Container>,
-    sleeps: Option<Sleeps<'a>>,
+    candidate: Candidate<'a>,
+    effective: Effective,
+    /// What the marker said of the template as it was sent.
+    sent_marker: Marker,
     marker: Marker,
+    /// Handlers of ours that make way for the user's own.
+    repairs: Vec<Superseded<'a>>,
+    /// Probes of ours of a port that their container has no more: they would never succeed.
+    stale: Vec<(&'a Container, i64)>,
+    sleeps: Vec<(&'a Container, Value)>,
+    probes: Vec<(&'a Container, ProbeChange)>,
+    grace: Option<i64>,
+    may_be_stripped: bool,
     notices: Vec<Notice>,
 }
 
+/// What happens to a readiness probe.
+#[derive(Debug, Clone, Copy)]
+enum ProbeChange {
+    /// There is none yet.
+    Add(i64, ProbeValues),
+    /// Ours asks a port that is not the one any more.
+    Retarget(i64),
+    /// Ours asks a port that the container has no more, and no other is known.
+    Remove,
+}
+
 impl<'a> Plan<'a> {
-    fn new(candidate: Candidate<'a>) -> Self {
-        let marker = Marker::of(candidate.new);
-        Self { repairs: Vec::new(), sleeps: None, marker, notices: Vec::new() }
+    fn new(candidate: Candidate<'a>, effective: Effective) -> Self {
+        let sent_marker = Marker::of(candidate.new);
+        let mut marker = sent_marker.clone();
+        marker.keep_only_what_stands(candidate.new);
+        Self {
+            candidate,
+            effective,
+            sent_marker,
+            marker,
+            repairs: Vec::new(),
+            stale: Vec::new(),
+            sleeps: Vec::new(),
+            probes: Vec::new(),
+            grace: None,
+            may_be_stripped: false,
+            notices: Vec::new(),
+        }
     }
 
-    fn repair(&mut self, candidate: Candidate<'a>) {
-        for (container, is_ours) in handler_repair::superseded_sleeps(candidate) {
-            if !is_ours {
-                self.notices.push(Notice {
-                    injections: &["handler-repair"],
-                    outcome: "skipped",
-                    text: format!(
-                        "preStop of container {} has a sleep and another handler, and the API server allows one; remove the \
-                         sleep (an apply keeps the fields that it did not set itself)",
-                        container.name
-                    ),
-                });
+    fn say(&mut self, injections: &'static [&'static str], outcome: Outcome, text: String) {
+        self.notices.push(Notice { injections, outcome, text });
+    }
+
+    fn skip(&mut self, injections: &'static [&'static str], text: String) {
+        self.say(injections, Outcome::Skipped, text);
+    }
+
+    /// Takes out what the API server would refuse, and a probe of ours that can never succeed: in every mode.
+    fn repair(&mut self) {
+        for found in handler_repair::superseded(self.candidate) {
+            let name = &found.container.name;
+            let (what, other) = match found.what {
+                Handler::Sleep | Handler::Exec => ("preStop sleep", "hook"),
+                Handler::TcpSocket => ("TCP readiness check", "probe"),
+            };
+            if !found.is_ours {
+                let text = format!(
+                    "the {other} of container {name} has a {what} and another handler, and the API server allows one; remove \
+                     one of them (an apply keeps the fields that it did not set itself)"
+                );
+                self.skip(&["handler-repair"], text);
                 continue;
             }
-            self.repairs.push(container);
-            self.marker.forget(&container.name);
-            self.notices.push(Notice {
-                injections: &["handler-repair"],
-                outcome: "injected",
-                text: format!(
-                    "removed the injected preStop sleep of container {}, which has its own hook now",
-                    container.name
-                ),
-            });
+            let text = format!("removed the injected {what} of container {name}, which has its own {other} now");
+            self.say(&["handler-repair"], Outcome::Injected, text);
+            let entry = self.marker.entry(name);
+            match found.what {
+                Handler::Sleep | Handler::Exec => (entry.pre_stop, entry.exec) = (None, false),
+                Handler::TcpSocket => entry.readiness = None,
+            }
+            self.repairs.push(found);
         }
-        self.marker.keep_only_what_stands(candidate.new);
+        self.marker.drop_empty();
+        let workload = self.candidate.new;
+        for container in &workload.template.containers {
+            let port = self.marker.own_probe(container);
+            if let Some(port) = port.filter(|it| !readiness_probe::declares(workload, container, *it)) {
+                self.stale.push((container, port));
+            }
+        }
     }
 
-    fn add_sleeps(&mut self, candidate: Candidate<'a>, snapshot: &Snapshot, settings: InjectionSettings) {
-        let workload = candidate.new;
-        let mut sleeps = Sleeps::plan(workload, &self.repairs, self.marker.has_sleeps(), settings);
-        if sleeps.is_nothing() || !serves_traffic(workload, snapshot) {
+    fn add_everything(&mut self, snapshot: &'a Snapshot) {
+        for problem in std::mem::take(&mut self.effective.problems) {
+            self.say(&["settings"], Outcome::Ignored, problem);
+        }
+        self.may_be_stripped = self.effective.settings.mode == Mode::Inject
+            && self.candidate.old.is_some_and(|it| Marker::of(it) != self.sent_marker);
+        let workload = self.candidate.new;
+        if !pre_stop::declares_a_serving_port(workload) && snapshot.services_for(workload).is_empty() {
+            return;
+        }
+        let told = self.notices.len();
+        let (stale, marker) = (self.stale.clone(), self.marker.clone());
+        self.add_sleeps(snapshot);
+        self.add_probes(snapshot);
+        if self.effective.settings.mode == Mode::Warn {
+            self.only_say_so(told, stale, marker);
+        }
+    }
+
+    fn add_sleeps(&mut self, snapshot: &Snapshot) {
+        let (workload, effective) = (self.candidate.new, self.effective.clone());
+        let settings = &effective.settings;
+        let room = grace_period::room_seconds(workload, settings);
+        let seconds = settings.sleep_seconds.min(room);
+        let form = pre_stop::form(workload, snapshot, settings);
+        let wanted = pre_stop::sleeps(workload, &self.marker, settings, settings.sleep_seconds, Form::Native);
+        let withheld = match &form {
+            Err(reason) => Some(reason.clone()),
+            Ok(_) if seconds <= 0 => {
+                let max = settings.max_grace_seconds;
+                Some(format!("no room for a preStop sleep within the longest grace period {max}s; nothing injected"))
+            }
+            Ok(_) => None,
+        };
+        let sleeps = match form {
+            Ok(form) => pre_stop::sleeps(workload, &self.marker, settings, seconds, form),
+            Err(_) => Vec::new(),
+        };
+        let repaired: Vec<&Container> =
+            self.repairs.iter().filter(|it| it.what != Handler::TcpSocket).map(|it| it.container).collect();
+        let own = grace_period::longest_own_sleep(workload, &repaired);
+        let grace = grace_period::raised(workload, &sleeps, own, settings);
+        if wanted.is_empty() && grace.is_none() {
             return;
         }
         if let Some(reason) = pre_stop::reason_to_skip(workload) {
-            return self.skip(reason);
-        }
-        let withheld = native_sleep_is_missing(snapshot).or_else(|| sleeps.no_room(settings));
-        if let Some(reason) = withheld.filter(|_| !sleeps.containers.is_empty()) {
-            self.skip(reason);
-            sleeps = sleeps.without_new_ones(workload, settings);
-        }
-        if sleeps.is_nothing() {
+            if !wanted.is_empty() {
+                self.skip(&["prestop"], reason);
+            }
             return;
         }
-        self.notices.push(Notice {
-            injections: sleeps.injections(),
-            outcome: "injected",
-            text: sleeps.notice(workload, settings),
-        });
-        for container in &sleeps.containers {
-            self.marker.remember(&container.name, sleeps.seconds);
+        if let Some(reason) = withheld.filter(|_| !wanted.is_empty()) {
+            self.skip(&["prestop"], reason);
         }
-        self.marker.grace = sleeps.raised_grace.or(self.marker.grace);
-        self.sleeps = Some(sleeps);
+        self.announce_sleeps(&sleeps, grace, own, &effective);
+        for sleep in sleeps {
+            let entry = self.marker.entry(&sleep.container.name);
+            (entry.pre_stop, entry.exec) = (Some(sleep.seconds), sleep.form == Form::Exec);
+            self.sleeps.push((sleep.container, hook(sleep.seconds, sleep.form)));
+        }
+        if let Some(to) = grace {
+            self.raise_grace(to);
+        }
     }
 
-    fn skip(&mut self, text: String) {
-        self.notices.push(Notice { injections: &["prestop"], outcome: "skipped", text });
+    fn announce_sleeps(&mut self, sleeps: &[Sleep<'_>], grace: Option<i64>, own: i64, effective: &Effective) {
+        let workload = self.candidate.new;
+        let grace = grace.map(|to| grace_period::notice(workload, to));
+        let policy = pre_stop::policy(workload, effective).map(|it| format!(" (policy: {it})")).unwrap_or_default();
+        let mut texts = pre_stop::notices(sleeps, effective);
+        match (texts.last_mut(), grace) {
+            (Some(last), Some(grace)) => {
+                last.push_str(&format!(", {grace}{policy}"));
+                texts.into_iter().for_each(|it| self.say(&["prestop", "grace"], Outcome::Injected, it));
+            }
+            (Some(last), None) => {
+                last.push_str(&policy);
+                texts.into_iter().for_each(|it| self.say(&["prestop"], Outcome::Injected, it));
+            }
+            (None, Some(grace)) => {
+                let text = format!("raised {grace}, because a preStop hook sleeps {own}s");
+                self.say(&["grace"], Outcome::Injected, text);
+            }
+            (None, None) => {}
+        }
     }
 
-    fn finish(self, workload: &Workload) -> Injection {
-        if self.repairs.is_empty() && self.sleeps.is_none() {
-            return Injection { patch: None, notices: self.notices };
+    /// What stood there before we first raised it is kept, so that it can be put back, and so that the marker of a manifest that is
+    /// applied again is the one which is there.
+    fn raise_grace(&mut self, to: i64) {
+        let earlier = self.candidate.old.map(Marker::of).filter(|it| it.grace == Some(to));
+        let known = Some(self.marker.clone()).filter(|it| it.grace.is_some()).or(earlier);
+        let before = known.map_or(self.candidate.new.template.grace_seconds, |it| it.grace_before);
+        (self.marker.grace, self.marker.grace_before) = (Some(to), before);
+        self.grace = Some(to);
+    }
+
+    fn add_probes(&mut self, snapshot: &'a Snapshot) {
+        let (workload, settings) = (self.candidate.new, self.effective.settings.clone());
+        if settings.readiness != ReadinessMode::Inject || pre_stop::reason_to_skip(workload).is_some() {
+            return;
         }
-        match self.operations(workload) {
-            Ok(patch) => Injection { patch: Some(patch), notices: self.notices },
+        let marker = self.marker.clone();
+        let is_ours = |container: &Container| marker.own_probe(container).is_some();
+        for found in readiness_probe::unready(workload, snapshot, &settings, &is_ours) {
+            let (container, port, own) = (found.container, found.port, marker.own_probe(found.container));
+            if settings.excluded_containers.contains(&container.name) || own == Some(port) {
+                continue;
+            }
+            if found.obstacle.is_some() {
+                // The rule `readiness-missing` says which.
+                self.skip(&["readiness"], String::new());
+                continue;
+            }
+            let (name, service) = (&container.name, &found.service);
+            let text = match own {
+                Some(from) => {
+                    format!(
+                        "moved the injected readiness of container {name} from port {from} to {port} (Service {service})"
+                    )
+                }
+                None => format!("added TCP readiness on {port} for container {name} (Service {service})"),
+            };
+            self.say(&["readiness"], Outcome::Injected, text);
+            self.marker.entry(name).readiness = Some(port);
+            self.stale.retain(|(it, _)| !std::ptr::eq(*it, container));
+            let change = own.map_or(ProbeChange::Add(port, settings.probe), |_| ProbeChange::Retarget(port));
+            self.probes.push((container, change));
+        }
+    }
+
+    /// The mode `warn`: nothing that was planned is done but the repairs.
+    fn only_say_so(&mut self, told: usize, stale: Vec<(&'a Container, i64)>, marker: Marker) {
+        (self.sleeps, self.probes, self.grace) = (Vec::new(), Vec::new(), None);
+        (self.stale, self.marker) = (stale, marker);
+        for notice in self.notices.iter_mut().skip(told).filter(|it| it.outcome == Outcome::Injected) {
+            notice.outcome = Outcome::WouldInject;
+            for (done, would) in [("added ", "would add "), ("raised ", "would raise "), ("moved ", "would move ")] {
+                if let Some(rest) = notice.text.strip_prefix(done) {
+                    notice.text = format!("{would}{rest}");
+                }
+            }
+        }
+    }
+
+    fn remove_stale_probes(&mut self) {
+        for (container, port) in std::mem::take(&mut self.stale) {
+            let name = &container.name;
+            let text = format!("removed the injected readiness of container {name}: it has no port {port} any more");
+            self.say(&["readiness"], Outcome::Injected, text);
+            self.marker.entry(name).readiness = None;
+            self.probes.push((container, ProbeChange::Remove));
+        }
+        self.marker.drop_empty();
+    }
+
+    fn finish(mut self) -> Injection {
+        self.remove_stale_probes();
+        let is_nothing =
+            self.repairs.is_empty() && self.sleeps.is_empty() && self.probes.is_empty() && self.grace.is_none();
+        let patch = if is_nothing { Ok(None) } else { self.operations().map(Some) };
+        match patch {
+            Ok(patch) => Injection {
+                patch,
+                may_be_stripped: self.may_be_stripped,
+                notices: self.notices,
+                policy: self.effective.summary(&self.candidate.new.meta.namespace),
+            },
             Err(error) => Injection::failed(&error),
         }
     }
 
-    fn operations(&self, workload: &Workload) -> Result<Patch, PatchError> {
+    fn operations(&self) -> Result<Patch, PatchError> {
+        let workload = self.candidate.new;
         let mut patch = PatchBuilder::default();
-        self.write_marker(workload, &mut patch)?;
-        for container in &self.repairs {
-            patch.remove(&workload.pointer(&format!("{}/lifecycle/preStop/sleep", container.pointer())))?;
+        write_marker(workload, &self.marker, &mut patch)?;
+        for it in &self.repairs {
+            patch.remove(&workload.pointer(&format!("{}/{}", it.container.pointer(), it.what.field())))?;
         }
-        if let Some(sleeps) = &self.sleeps {
-            let hook = serde_json::json!({ "sleep": { "seconds": sleeps.seconds } });
-            for container in &sleeps.containers {
-                let lifecycle = workload.pointer(&format!("{}/lifecycle", container.pointer()));
-                if container.has_lifecycle {
-                    patch.add(&format!("{lifecycle}/preStop"), hook.clone())?;
-                } else {
-                    patch.add(&lifecycle, serde_json::json!({ "preStop": hook.clone() }))?;
-                }
+        for (container, hook) in &self.sleeps {
+            write_hook(workload, container, hook.clone(), &mut patch)?;
+        }
+        for (container, change) in &self.probes {
+            let probe = workload.pointer(&format!("{}/readinessProbe", container.pointer()));
+            match change {
+                ProbeChange::Add(port, values) => patch.add(&probe, probe_of(*port, *values))?,
+                ProbeChange::Retarget(port) => patch.add(&format!("{probe}/tcpSocket"), json!({ "port": port }))?,
+                ProbeChange::Remove => patch.remove(&probe)?,
             }
-            if let Some(grace) = sleeps.raised_grace {
-                patch.add(&workload.pointer("/spec/terminationGracePeriodSeconds"), Value::from(grace))?;
-            }
+        }
+        if let Some(grace) = self.grace {
+            patch.add(&workload.pointer(GRACE), Value::from(grace))?;
         }
         patch.finish()
     }
+}
 
-    fn write_marker(&self, workload: &Workload, patch: &mut PatchBuilder) -> Result<(), PatchError> {
-        let template = &workload.template;
-        let annotations = workload.pointer("/metadata/annotations");
-        let member = format!("{annotations}/{}", escape(MARKER));
-        if self.marker.is_empty() {
-            return if template.marker.is_some() { patch.remove(&member) } else { Ok(()) };
-        }
-        let text = Value::from(self.marker.to_string());
-        if template.has_annotations {
-            patch.add(&member, text)
-        } else if template.has_metadata {
-            patch.add(&annotations, serde_json::json!({ MARKER: text }))
-        } else {
-            patch.add(&workload.pointer("/metadata"), serde_json::json!({ "annotations": { MARKER: text } }))
-        }
+const GRACE: &str = "/spec/terminationGracePeriodSeconds";
+
+fn hook(seconds: i64, form: Form) -> Value {
+    match form {
+        Form::Native => json!({ "sleep": { "seconds": seconds } }),
+        Form::Exec => json!({ "exec": { "command": ["sleep", seconds.to_string()] } }),
+    }
+}
+
+/// Only what is not the API's default anyway (reference: mutations 4.3).
+fn probe_of(port: i64, values: ProbeValues) -> Value {
+    let numbers = [
+        ("periodSeconds", values.period_seconds, 10),
+        ("timeoutSeconds", values.timeout_seconds, 1),
+        ("failureThreshold", values.failure_threshold, 3),
+    ];
+    let mut probe = json!({ "tcpSocket": { "port": port } });
+    for (field, value, _) in numbers.into_iter().filter(|(_, value, default)| value != default) {
+        probe[field] = Value::from(value);
+    }
+    probe
+}
+
+fn write_hook(
+    workload: &Workload,
+    container: &Container,
+    hook: Value,
+    patch: &mut PatchBuilder,
+) -> Result<(), PatchError> {
+    let lifecycle = workload.pointer(&format!("{}/lifecycle", container.pointer()));
+    if container.has_lifecycle {
+        patch.add(&format!("{lifecycle}/preStop"), hook)
+    } else {
+        patch.add(&lifecycle, json!({ "preStop": hook }))
+    }
+}
+
+fn write_marker(workload: &Workload, marker: &Marker, patch: &mut PatchBuilder) -> Result<(), PatchError> {
+    let template = &workload.template;
+    let annotations = workload.pointer("/metadata/annotations");
+    let member = format!("{annotations}/{}", escape(MARKER));
+    if marker.is_empty() {
+        return if marker::is_there(workload) { patch.remove(&member) } else { Ok(()) };
+    }
+    let text = Value::from(marker.to_string());
+    if template.has_annotations {
+        patch.add(&member, text)
+    } else if template.has_metadata {
+        patch.add(&annotations, json!({ MARKER: text }))
+    } else {
+        patch.add(&workload.pointer("/metadata"), json!({ "annotations": { MARKER: text } }))
+    }
+}
+
+impl Notice {
+    fn restored() -> Self {
+        Self { injections: &["restore"], outcome: Outcome::Injected, text: String::new() }
     }
 }
 
 impl Injection {
-    /// True if nothing is changed and nothing said.
+    /// True if nothing is changed, nothing said, and nothing can have been stripped.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.patch.is_none() && self.notices.is_empty()
+        self.patch.is_none() && self.notices.is_empty() && !self.may_be_stripped
     }
 
     fn failed(error: &PatchError) -> Self {
         let text = format!("nothing injected, {error}; please report this");
-        Self { patch: None, notices: vec![Notice { injections: &["prestop"], outcome: "failed", text }] }
+        let notices = vec![Notice { injections: &["prestop"], outcome: Outcome::Failed, text }];
+        Self { notices, ..Self::default() }
     }
 
     /// Applies the patch to the pod template and looks at the result again: it must parse and want no further change. What
-    /// does not pass is not sent. A patch that only restores what a full replacement stripped is not worth a word.
+    /// does not pass is not sent. A patch that only restores what a full replacement stripped is not worth a word, and restores it
+    /// as it was, whatever the settings say by now: anything else would be a rollout of our own.
     #[must_use]
     pub fn verified(
         self,
@@ -227,9 +495,14 @@ impl Injection {
         snapshot: &Snapshot,
         policies: &Policies,
     ) -> Self {
+        if let Some(old) = old_template.filter(|_| self.may_be_stripped)
+            && let Some(patch) = stripped::restore(candidate, &template, old)
+        {
+            return Self { patch: Some(patch), notices: vec![Notice::restored()], ..self };
+        }
         let Some(patch) = &self.patch else { return self };
         match second_pass(patch, template, candidate, snapshot, policies) {
-            Ok(result) if old_template == Some(&result) => Self { notices: Vec::new(), ..self },
+            Ok(result) if old_template == Some(&result) => Self { notices: vec![Notice::restored()], ..self },
             Ok(_) => self,
             Err(error) => Self::failed(&error),
         }
@@ -244,32 +517,15 @@ fn second_pass(
     snapshot: &Snapshot,
     policies: &Policies,
 ) -> Result<Value, PatchError> {
-    let mut object = Value::from_iter([("spec", Value::from_iter([("template", template)]))]);
-    json_patch::patch(&mut object, patch)?;
-    let template = object["spec"]["template"].take();
+    let template = patched(patch, template)?;
     let patched = candidate.new.with_template(&template.to_string()).ok_or(PatchError::Unreadable)?;
     let again = inject(Candidate { new: &patched, ..candidate }, snapshot, policies);
     if again.patch.is_some() { Err(PatchError::NotIdempotent) } else { Ok(template) }
 }
 
-/// A Service selects the template, or a regular container declares a TCP port that is not for metrics, health checks or debugging
-/// (reference: mutations 5). On a creation the Service may not exist yet.
-fn serves_traffic(workload: &Workload, snapshot: &Snapshot) -> bool {
-    pre_stop::declares_a_serving_port(workload) || snapshot.has_service_for(workload)
-}
-
-/// Why the native sleep action cannot be used; `None` if it can.
-fn native_sleep_is_missing(snapshot: &Snapshot) -> Option<String> {
-    let versions = snapshot.versions();
-    let Some(server) = versions.server_minor else {
-        return Some("the API server's version is not known yet; no preStop sleep injected".to_owned());
-    };
-    if !snapshot.synced().has(crate::snapshot::Resource::Nodes) {
-        return Some("the kubelets' versions are not known yet; no preStop sleep injected".to_owned());
-    }
-    if server < SLEEP_MINOR_MIN {
-        return Some(format!("Kubernetes 1.{server} has no preStop.sleep (1.{SLEEP_MINOR_MIN} has); nothing injected"));
-    }
-    let oldest = versions.oldest_kubelet_minor.filter(|it| *it < SLEEP_MINOR_MIN)?;
-    Some(format!("nodes older than 1.{SLEEP_MINOR_MIN} (oldest 1.{oldest}) cannot run preStop.sleep; nothing injected"))
+/// A pod template with a patch of its whole object applied.
+fn patched(patch: &Patch, template: Value) -> Result<Value, PatchError> {
+    let mut object = Value::from_iter([("spec", Value::from_iter([("template", template)]))]);
+    json_patch::patch(&mut object, patch)?;
+    Ok(object["spec"]["template"].take())
 }

@@ -166,7 +166,7 @@ fn is_made_by_a_controller(facts: &Facts) -> bool {
 fn link_rules() -> impl Iterator<Item = (&'static Rule, &'static LinkCheck)> {
     rules::ALL.iter().filter_map(|rule| match &rule.check {
         Check::Link(check) => Some((*rule, check)),
-        Check::Workload(_) => None,
+        _ => None,
     })
 }
 

@@ -84,7 +84,9 @@ fn is_allowed(path: &str) -> bool {
         ["spec", "containers", index, "lifecycle"] | ["spec", "containers", index, "lifecycle", "preStop"] => {
             is_index(index)
         }
-        ["spec", "containers", index, "lifecycle", "preStop", "sleep"] => is_index(index),
+        ["spec", "containers", index, "lifecycle", "preStop", "sleep" | "exec"]
+        | ["spec", "containers", index, "readinessProbe"]
+        | ["spec", "containers", index, "readinessProbe", "tcpSocket"] => is_index(index),
         _ => false,
     }
 }

@@ -1,9 +1,16 @@
-//! What the platform team decided: the profile, actions by rule, exemptions, injection values. Built in for now; policy resources
-//! fill the same struct.
+//! What the platform team decided: the profile, actions by rule, exemptions, settings of the injections. Built in, and changed by
+//! annotations, for now; policy resources fill the same struct.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod injection;
 
 use std::collections::BTreeMap;
 
+pub(crate) use self::injection::SLEEP_KEY;
+pub use self::injection::{
+    DRAIN_SECONDS_MAX, Effective, GRACE_SECONDS_MAX, InjectionSettings, Mode, PROBE_NUMBER_MAX, Preset, ProbeValues,
+    ReadinessMode, SLEEP_SECONDS_MAX, Source, TemplateKind,
+};
 use crate::rule::{Kind, ObjectName};
 
 /// The policies in force.
@@ -19,7 +26,9 @@ pub struct Policies {
     pub break_glass_groups: Vec<String>,
     /// Where no502 itself runs; nothing is checked there.
     pub own_namespace: String,
-    /// Values of the preStop and grace period injections.
+    /// False is the kill switch: every write is allowed and nothing is injected; a hook with two handlers is still repaired.
+    pub is_enabled: bool,
+    /// Settings of the injections, before annotations change them.
     pub injection: InjectionSettings,
 }
 
@@ -37,6 +46,7 @@ impl Default for Policies {
             exemptions: Vec::new(),
             break_glass_groups: Vec::new(),
             own_namespace: OWN_NAMESPACE.to_owned(),
+            is_enabled: true,
             injection: InjectionSettings::default(),
         }
     }
@@ -162,22 +172,5 @@ pub struct Exemption {
 impl Exemption {
     fn covers(&self, rule: &str, object: &ObjectName) -> bool {
         self.rule == rule && self.namespace == object.namespace && self.kind == object.kind && self.name == object.name
-    }
-}
-
-/// Values of the injections, with the built-in defaults of reference: mutations 11.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InjectionSettings {
-    /// Seconds a container waits before it is told to stop.
-    pub sleep_seconds: i64,
-    /// Seconds an application has to finish what it started.
-    pub app_drain_seconds: i64,
-    /// No grace period is raised above this.
-    pub max_grace_seconds: i64,
-}
-
-impl Default for InjectionSettings {
-    fn default() -> Self {
-        Self { sleep_seconds: 10, app_drain_seconds: 30, max_grace_seconds: 600 }
     }
 }

@@ -61,7 +61,7 @@ pub struct Summary {
     pub allowed: bool,
     /// The rules that spoke and what came of it: (rule id, `deny` | `warn` | `info` | `off`).
     pub findings: Vec<(&'static str, &'static str)>,
-    /// The injections made or withheld: (injection, `injected` | `skipped` | `failed`).
+    /// The injections made or withheld: (injection, outcome).
     pub injections: Vec<(&'static str, &'static str)>,
     /// True for `--dry-run=server`.
     pub dry_run: bool,
@@ -144,11 +144,10 @@ fn mutate<'a>(
     let injection = verified(inject(candidate, snapshot, policies), request, candidate, snapshot, policies);
     summary.injections = injection.notices.iter().flat_map(outcomes).collect();
     response.warnings = warning::compile(notices(&injection, new), MUTATING_CHARS_MAX);
-    if !injection.notices.is_empty() {
-        let told = injection.notices.iter().flat_map(outcomes).map(|(name, outcome)| format!("{name}={outcome}"));
-        let told: Vec<String> = told.collect();
-        response.audit_annotations = BTreeMap::from([("injections", told.join(","))]);
-    }
+    let told = injection.notices.iter().flat_map(outcomes).map(|(name, outcome)| format!("{name}={outcome}"));
+    let told: Vec<String> = told.collect();
+    let audit = [("injections", told.join(",")), ("settings", injection.policy.clone())];
+    response.audit_annotations = audit.into_iter().filter(|(_, text)| !text.is_empty()).collect();
     if let Some(patch) = injection.patch.filter(|patch| !patch.0.is_empty()) {
         response.patch = serde_json::to_vec(&patch).ok().map(|bytes| BASE64.encode(bytes));
         response.patch_type = response.patch.is_some().then_some("JSONPatch");
@@ -176,7 +175,7 @@ fn verified(
 }
 
 fn outcomes(notice: &Notice) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
-    let outcome = notice.outcome;
+    let outcome = notice.outcome.name();
     notice.injections.iter().map(move |injection| (*injection, outcome))
 }
 
@@ -184,6 +183,7 @@ fn notices(injection: &Injection, workload: &Workload) -> Vec<(Rank, String)> {
     injection
         .notices
         .iter()
+        .filter(|notice| !notice.text.is_empty())
         .map(|notice| (Rank::Injection, format!("no502: {}: {}", workload.meta, notice.text)))
         .collect()
 }

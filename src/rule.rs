@@ -11,7 +11,8 @@ use smol_str::SmolStr;
 use crate::{
     facts::{Meta, Workload},
     link::{Hop, Scene, State},
-    snapshot::World,
+    policy::Effective,
+    snapshot::{Snapshot, World},
 };
 
 /// One fault, one file, one manual page.
@@ -32,8 +33,23 @@ pub struct Rule {
 pub enum Check {
     /// A workload alone, without anything around it.
     Workload(fn(&Workload, &mut Vec<Fault>)),
+    /// A pod template and what is around it. Asked when a write creates or changes the template, and of files.
+    Template(fn(&Setting<'_>, &mut Vec<Fault>)),
+    /// What the mutating half puts right by itself, with a warning of its own: asked of files only.
+    Injected(fn(&Setting<'_>, &mut Vec<Fault>)),
     /// One hop of a traffic path.
     Link(LinkCheck),
+}
+
+/// A workload, what is around it, and what the platform team wants of it.
+#[derive(Debug)]
+pub struct Setting<'a> {
+    /// The workload, as it is written.
+    pub workload: &'a Workload,
+    /// Everything else.
+    pub snapshot: &'a Snapshot,
+    /// The settings that are in force for it.
+    pub effective: &'a Effective,
 }
 
 /// A rule about one kind of hop. The three functions are apart so that wording cannot change finding.

@@ -129,7 +129,15 @@ pub struct Versions {
     pub server_minor: Option<u32>,
     /// The oldest kubelet of the cluster; `None` without any node that reports a readable version.
     pub oldest_kubelet_minor: Option<u32>,
+    /// The API server was seen to drop a sleep that a patch of ours had put in: its feature gate is off.
+    pub sleep_is_dropped: bool,
 }
+
+/// Oldest minor version of the API server and of every kubelet with which the native sleep action works (reference: mutations 2.1).
+pub const SLEEP_MINOR_MIN: u32 = 30;
+
+/// From this minor version on the feature gate of the sleep action cannot be switched off (reference: mutations 2.1).
+pub const SLEEP_GATE_LOCKED_MINOR: u32 = 34;
 
 impl Snapshot {
     fn shard(&self, namespace: &str) -> Option<&Shard> {
@@ -142,12 +150,20 @@ impl Snapshot {
         self.shard(namespace)?.services.get(name)
     }
 
-    /// True if a Service sends traffic to the pods that a workload makes from its template.
+    /// The Services that send traffic to the pods that a workload makes from its template, by name.
     #[must_use]
-    pub fn has_service_for(&self, workload: &Workload) -> bool {
-        let set = PodSet::of(workload);
-        let shard = self.shard(&workload.meta.namespace);
-        set.zip(shard).is_some_and(|(set, shard)| shard.services.selecting(&set).next().is_some())
+    pub fn services_for(&self, workload: &Workload) -> Vec<&Service> {
+        let (Some(set), Some(shard)) = (PodSet::of(workload), self.shard(&workload.meta.namespace)) else {
+            return Vec::new();
+        };
+        let mut services: Vec<&Service> = shard.services.selecting(&set).collect();
+        services.sort_unstable_by(|a, b| a.meta.name.cmp(&b.meta.name));
+        services
+    }
+
+    /// The Ingresses that lead to a Service, by name.
+    pub fn ingresses_to(&self, namespace: &str, service: &str) -> impl Iterator<Item = &Ingress> {
+        self.shard(namespace).into_iter().flat_map(move |it| it.ingresses.leading_to(service))
     }
 
     /// The Ingress of that name.

@@ -2,10 +2,10 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use crate::{
-    facts::{Facts, Meta, Workload},
+    facts::{BREAK_GLASS, Facts, Meta, Workload, WorkloadForm},
     link::{self, Write},
     policy::{Action, Policies},
-    rule::{Cause, Check, Fault, Finding, ObjectName},
+    rule::{Cause, Check, Fault, Finding, ObjectName, Rule, Setting},
     rules,
     snapshot::{Resource, Snapshot, World},
     warning::Rank,
@@ -61,6 +61,7 @@ pub fn decide(
     }
     let mut findings = report.findings;
     findings.extend(self_findings(write));
+    findings.extend(template_findings(write, snapshot, policies));
     let cap = Cap::of(write, requester, snapshot, policies, now);
     for finding in findings {
         verdict.add(&finding, write.is_deletion(), cap.as_ref(), policies, now);
@@ -72,7 +73,8 @@ pub fn decide(
 fn is_out_of_scope(write: Write<'_>, requester: Requester<'_>, snapshot: &Snapshot, policies: &Policies) -> bool {
     let Some(meta) = write.meta() else { return true };
     let namespace_is_going = snapshot.namespace(&meta.namespace).is_some_and(|it| it.meta.deleting);
-    policies.is_exempt_namespace(&meta.namespace)
+    !policies.is_enabled
+        || policies.is_exempt_namespace(&meta.namespace)
         || CLEANERS.contains(&requester.user)
         || namespace_is_going
         || meta.deleting
@@ -92,15 +94,73 @@ pub fn self_findings(write: Write<'_>) -> Vec<Finding> {
         let known: Vec<Fault> = old.map(|it| faults(check, it)).unwrap_or_default();
         for fault in faults(check, new) {
             let is_known = known.iter().any(|it| it.key == fault.key && it.kind == fault.kind);
-            findings.push(Finding {
-                rule: rule.id,
-                kind: fault.kind,
-                cause: if is_known { Cause::Standing } else { Cause::ThisWrite },
-                is_softened: false,
-                object: ObjectName::from(&new.meta),
-                words: fault.words,
-            });
+            let cause = if is_known { Cause::Standing } else { Cause::ThisWrite };
+            findings.push(finding(rule, new, fault, cause));
         }
+    }
+    findings
+}
+
+fn finding(rule: &Rule, workload: &Workload, fault: Fault, cause: Cause) -> Finding {
+    Finding {
+        rule: rule.id,
+        kind: fault.kind,
+        cause,
+        is_softened: false,
+        object: ObjectName::from(&workload.meta),
+        words: fault.words,
+    }
+}
+
+/// What a new pod template risks where it is. A write that keeps the template says nothing new about it, and jobs, whose pods serve
+/// nobody, and what a controller made are not asked.
+fn template_findings(write: Write<'_>, snapshot: &Snapshot, policies: &Policies) -> Vec<Finding> {
+    let Some(Facts::Workload(workload)) = write.new else { return Vec::new() };
+    let is_old = matches!(write.old, Some(Facts::Workload(old)) if old.template == workload.template);
+    if is_old || !makes_serving_pods(workload) {
+        return Vec::new();
+    }
+    let asked = |check: &Check| match check {
+        Check::Template(check) => Some(*check),
+        _ => None,
+    };
+    ask_around(workload, snapshot, policies, asked)
+}
+
+/// The same for files, in which nothing has been injected either.
+#[must_use]
+pub fn file_findings(workload: &Workload, snapshot: &Snapshot, policies: &Policies) -> Vec<Finding> {
+    if !makes_serving_pods(workload) {
+        return Vec::new();
+    }
+    let asked = |check: &Check| match check {
+        Check::Template(check) | Check::Injected(check) => Some(*check),
+        _ => None,
+    };
+    ask_around(workload, snapshot, policies, asked)
+}
+
+fn makes_serving_pods(workload: &Workload) -> bool {
+    workload.form == WorkloadForm::Template && !workload.is_batch() && workload.meta.controller.is_none()
+}
+
+type AskTemplate = fn(&Setting<'_>, &mut Vec<Fault>);
+
+fn ask_around(
+    workload: &Workload,
+    snapshot: &Snapshot,
+    policies: &Policies,
+    asked: impl Fn(&Check) -> Option<AskTemplate>,
+) -> Vec<Finding> {
+    let namespace = snapshot.namespace(&workload.meta.namespace);
+    let effective = policies.injection_for(namespace, workload);
+    let setting = Setting { workload, snapshot, effective: &effective };
+    let mut findings = Vec::new();
+    for rule in rules::ALL {
+        let Some(check) = asked(&rule.check) else { continue };
+        let mut faults = Vec::new();
+        check(&setting, &mut faults);
+        findings.extend(faults.into_iter().map(|it| finding(rule, workload, it, Cause::ThisWrite)));
     }
     findings
 }
@@ -138,7 +198,7 @@ impl Cap {
             return Some(Self::BreakGlass(format!("group {group}")));
         }
         let namespace = snapshot.namespace(&meta.namespace);
-        let until = namespace.and_then(|it| it.break_glass.as_ref());
+        let until = namespace.and_then(|it| it.meta.own.get(BREAK_GLASS));
         if let Some(until) = until.filter(|it| it.parse().is_ok_and(|expires: jiff::Timestamp| now < expires)) {
             return Some(Self::BreakGlass(format!("until {until}")));
         }

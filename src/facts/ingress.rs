@@ -11,8 +11,57 @@ pub struct Ingress {
     pub meta: Meta,
     /// `spec.ingressClassName`, or the old annotation.
     pub class: Option<SmolStr>,
+    /// The longest time that this Ingress explicitly waits for an answer.
+    pub read_timeout: Option<ReadTimeout>,
     /// The Service backends, in the order of the object; resource backends and ALB actions are not among them.
     pub backends: Box<[Backend]>,
+}
+
+/// How long an ingress controller waits for an answer of a backend, as an annotation of the Ingress sets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadTimeout {
+    /// The annotation.
+    pub annotation: &'static str,
+    /// Its value in whole seconds, rounded down.
+    pub seconds: i64,
+}
+
+type ReadSeconds = fn(&str) -> Option<i64>;
+
+/// The annotations that say it. Nginx wants plain seconds and ignores everything else; the others want a unit (reference: rules H).
+const READ_TIMEOUTS: [(&str, ReadSeconds); 7] = [
+    ("nginx.ingress.kubernetes.io/proxy-read-timeout", plain_seconds),
+    ("nginx.org/proxy-read-timeout", seconds_with_unit),
+    ("haproxy.org/timeout-server", seconds_with_unit),
+    ("haproxy-ingress.github.io/timeout-server", seconds_with_unit),
+    ("ingress.kubernetes.io/timeout-server", seconds_with_unit),
+    ("projectcontour.io/response-timeout", seconds_with_unit),
+    ("alb.ingress.kubernetes.io/load-balancer-attributes", alb_idle_timeout),
+];
+
+impl ReadTimeout {
+    fn longest(annotations: &wire::Map<'_>) -> Option<Self> {
+        let set = READ_TIMEOUTS.iter().filter_map(|(annotation, read)| {
+            let seconds = read(annotations.text(annotation)?.trim())?;
+            Some(Self { annotation, seconds })
+        });
+        set.max_by_key(|it| it.seconds)
+    }
+}
+
+fn plain_seconds(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|it| *it > 0)
+}
+
+/// `90s`, `2m`, `1h30m`, `1500ms`; a number alone counts as seconds in nginx and as milliseconds in `HAProxy` and says nothing here.
+fn seconds_with_unit(text: &str) -> Option<i64> {
+    let span: jiff::SignedDuration = text.parse().ok()?;
+    (span.as_secs() > 0).then_some(span.as_secs())
+}
+
+/// `idle_timeout.timeout_seconds=600,routing.http2.enabled=true`.
+fn alb_idle_timeout(text: &str) -> Option<i64> {
+    text.split(',').find_map(|it| plain_seconds(it.trim().strip_prefix("idle_timeout.timeout_seconds=")?.trim()))
 }
 
 /// One Service backend of an Ingress.
@@ -100,7 +149,9 @@ const ALB_ACTION_PORT: &str = "use-annotation";
 
 impl Ingress {
     pub(super) fn read(meta: Meta, object: &wire::Object<'_>) -> Self {
-        let Some(spec) = &object.spec.0 else { return Self { meta, class: None, backends: Box::default() } };
+        let Some(spec) = &object.spec.0 else {
+            return Self { meta, class: None, read_timeout: None, backends: Box::default() };
+        };
         let annotations = object.metadata.0.as_ref().map(|it| &it.annotations);
         let class = Some(spec.ingress_class_name.text())
             .filter(|it| !it.is_empty())
@@ -113,7 +164,8 @@ impl Ingress {
                 })
         };
         let backends = read_backends(spec).into_iter().filter(|it| !is_alb_action(it)).collect();
-        Self { meta, class, backends }
+        let read_timeout = annotations.and_then(ReadTimeout::longest);
+        Self { meta, class, read_timeout, backends }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smol_str::{SmolStr, format_smolstr};
 
-use super::wire;
+use super::{OwnAnnotations, wire};
 
 /// Identity and ownership of one object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Meta {
     pub controller: Option<Controller>,
     /// `metadata.deletionTimestamp` is set.
     pub deleting: bool,
+    /// What the object says to no502.
+    pub own: OwnAnnotations,
 }
 
 /// The controller that made an object.
@@ -62,6 +64,7 @@ impl Meta {
         let name = metadata.name.text();
         meta.name = SmolStr::new(if name.is_empty() { metadata.generate_name.text() } else { name });
         meta.deleting = metadata.deletion_timestamp.is_present();
+        meta.own = OwnAnnotations::read(&metadata.annotations);
         meta.release_owners = ReleaseOwners::read(metadata, &meta.namespace);
         meta.controller = metadata.owner_references.0.iter().find(|it| it.controller.is_true()).map(|it| Controller {
             api_version: SmolStr::new(it.api_version.text()),

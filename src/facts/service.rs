@@ -13,6 +13,10 @@ pub struct Service {
     pub selector: Labels,
     /// `type: ExternalName`: DNS only, selector and ports mean nothing.
     pub is_external_name: bool,
+    /// `clusterIP: None`: clients get the addresses of the pods and choose for themselves.
+    pub is_headless: bool,
+    /// `publishNotReadyAddresses`: pods get traffic before they are Ready and while they terminate (reference: rules K8).
+    pub publishes_not_ready: bool,
     /// The ports, in the order of the object.
     pub ports: Box<[ServicePort]>,
 }
@@ -33,7 +37,14 @@ pub struct ServicePort {
 impl Service {
     pub(super) fn read(meta: Meta, object: &wire::Object<'_>) -> Self {
         let Some(spec) = &object.spec.0 else {
-            return Self { meta, selector: Labels::default(), is_external_name: false, ports: Box::default() };
+            return Self {
+                meta,
+                selector: Labels::default(),
+                is_external_name: false,
+                is_headless: false,
+                publishes_not_ready: false,
+                ports: Box::default(),
+            };
         };
         let is_external_name = spec.service_type.text() == "ExternalName";
         let selector = if is_external_name { Labels::default() } else { Labels::read(&spec.selector) };
@@ -53,7 +64,14 @@ impl Service {
                 }
             })
             .collect();
-        Self { meta, selector, is_external_name, ports }
+        Self {
+            meta,
+            selector,
+            is_external_name,
+            is_headless: spec.cluster_ip.text() == "None",
+            publishes_not_ready: spec.publish_not_ready_addresses.is_true(),
+            ports,
+        }
     }
 
     /// True if the endpoints controller fills this Service from pods.

@@ -72,6 +72,10 @@ pub(crate) struct Spec<'a> {
     pub(crate) ports: List<ServicePort<'a>>,
     #[serde(borrow, rename = "type")]
     pub(crate) service_type: Scalar<'a>,
+    #[serde(borrow, rename = "clusterIP")]
+    pub(crate) cluster_ip: Scalar<'a>,
+    #[serde(borrow)]
+    pub(crate) publish_not_ready_addresses: Scalar<'a>,
     // Ingress; `backend` is the v1beta1 name
     #[serde(borrow)]
     pub(crate) default_backend: Maybe<Backend<'a>>,
@@ -90,7 +94,9 @@ pub(crate) struct Spec<'a> {
     pub(crate) replicas: Scalar<'a>,
     #[serde(borrow)]
     pub(crate) strategy: Maybe<Strategy<'a>>,
-    // Pod
+    #[serde(borrow)]
+    pub(crate) service_name: Scalar<'a>,
+    // Pod; `flatten` would buffer every field, so the fields of a pod's spec stand here again
     #[serde(borrow)]
     pub(crate) containers: List<Container<'a>>,
     #[serde(borrow)]
@@ -155,6 +161,19 @@ pub(crate) struct PodSpec<'a> {
     pub(crate) init_containers: List<Container<'a>>,
     #[serde(borrow)]
     pub(crate) termination_grace_period_seconds: Scalar<'a>,
+    #[serde(borrow)]
+    pub(crate) host_network: Scalar<'a>,
+    #[serde(borrow)]
+    pub(crate) os: Maybe<Os<'a>>,
+    #[serde(borrow)]
+    pub(crate) node_selector: Map<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Os<'a> {
+    #[serde(borrow)]
+    pub(crate) name: Scalar<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -195,6 +214,8 @@ pub(crate) struct Probe<'a> {
     pub(crate) http_get: Maybe<ProbeHandler<'a>>,
     #[serde(borrow)]
     pub(crate) tcp_socket: Maybe<ProbeHandler<'a>>,
+    pub(crate) exec: Maybe<IgnoredAny>,
+    pub(crate) grpc: Maybe<IgnoredAny>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -204,11 +225,32 @@ pub(crate) struct ProbeHandler<'a> {
     pub(crate) port: Scalar<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Default)]
 pub(crate) struct Lifecycle<'a> {
-    #[serde(borrow)]
     pub(crate) pre_stop: Maybe<LifecycleHandler<'a>>,
+    /// Any member but `preStop`, known to this version or not.
+    pub(crate) has_others: bool,
+}
+
+impl<'de: 'a, 'a> Shape<'de> for Lifecycle<'a> {
+    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        let mut lifecycle = Self::default();
+        while let Some(key) = map.next_key::<Scalar<'de>>()? {
+            if key.text() == "preStop" {
+                lifecycle.pre_stop = map.next_value()?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+                lifecycle.has_others = true;
+            }
+        }
+        Ok(lifecycle)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Lifecycle<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ShapeVisitor(PhantomData))
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -520,6 +562,11 @@ impl Map<'_> {
             (_, Scalar::Text(text)) => Some(text),
             _ => None,
         }
+    }
+
+    /// True if there is anything under another key.
+    pub(crate) fn has_other_than(&self, key: &str) -> bool {
+        self.0.as_deref().unwrap_or_default().iter().any(|(name, _)| name != key)
     }
 
     pub(crate) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {

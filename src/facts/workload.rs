@@ -5,8 +5,14 @@ use std::{ops::Range, sync::Arc};
 use serde_json::value::RawValue;
 use smol_str::SmolStr;
 
-use super::{Labels, Meta, PortRef, Protocol, wire};
+use super::{Labels, Meta, OwnAnnotations, PortRef, Protocol, wire};
 use crate::inject::MARKER;
+
+/// Annotation by which Linkerd's proxy is asked for, on pods and on namespaces.
+pub(super) const LINKERD_INJECT: &str = "linkerd.io/inject";
+
+/// Labels of nodes that name their operating system; the second one is the old form.
+const OS_LABELS: [&str; 2] = ["kubernetes.io/os", "beta.kubernetes.io/os"];
 
 /// A workload, known by its shape (`spec.template.spec.containers`) and not by a list of kinds, so that custom resources with
 /// a pod template count as well.
@@ -22,6 +28,8 @@ pub struct Workload {
     pub replicas: Option<i64>,
     /// `strategy.type: Recreate`.
     pub is_recreate: bool,
+    /// `spec.serviceName` of a StatefulSet: the Service that gives its pods their names; empty for everything else.
+    pub service_name: SmolStr,
     /// A Pod that has run to its end: it is no endpoint any more.
     pub is_finished: bool,
 }
@@ -51,6 +59,7 @@ impl WorkloadForm {
 
 /// What the pods of a workload look like.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent marks")]
 pub struct PodTemplate {
     /// The pods' labels.
     pub labels: Arc<Labels>,
@@ -60,12 +69,20 @@ pub struct PodTemplate {
     pub containers: Box<[Container]>,
     /// `terminationGracePeriodSeconds`; `None` where the object does not say (the default is 30).
     pub grace_seconds: Option<i64>,
-    /// Our own annotation on the template, as written.
-    pub marker: Option<SmolStr>,
+    /// What the template says to no502; the marker of what was injected is among it.
+    pub own: OwnAnnotations,
+    /// `hostNetwork`: the pods share the ports of their node.
+    pub is_on_host_network: bool,
+    /// The pods run on Windows nodes.
+    pub is_windows: bool,
+    /// What the template says to a service mesh.
+    pub mesh: Mesh,
     /// The template has `metadata`.
     pub has_metadata: bool,
     /// The template has `metadata.annotations`.
     pub has_annotations: bool,
+    /// The template has annotations beside our marker.
+    pub has_other_annotations: bool,
 }
 
 /// A port that a container declares.
@@ -92,10 +109,14 @@ pub struct Container {
     pub ports: Range<usize>,
     /// The HTTP and TCP probes.
     pub probes: Box<[Probe]>,
+    /// The handlers of the readiness probe; `None` without one.
+    pub readiness: Option<Handlers>,
     /// `lifecycle.preStop`.
     pub pre_stop: Option<PreStop>,
     /// `lifecycle` is there, with or without a preStop.
     pub has_lifecycle: bool,
+    /// `lifecycle` has a preStop and nothing else.
+    pub has_only_pre_stop: bool,
 }
 
 /// How a container runs.
@@ -148,10 +169,43 @@ impl ProbeRole {
 pub struct PreStop {
     /// `sleep.seconds`.
     pub sleep_seconds: Option<i64>,
-    /// Any of the other handlers: `exec`, `httpGet`, `tcpSocket`.
-    pub has_other_handler: bool,
+    /// `exec`.
+    pub has_exec: bool,
+    /// `httpGet` or `tcpSocket`.
+    pub has_request: bool,
     /// Seconds of an `exec` that is recognisably `sleep N`, alone or as the first command of a shell.
     pub exec_sleep_seconds: Option<i64>,
+    /// The `exec` is `["sleep", "N"]` and nothing else, the form that no502 injects.
+    pub is_bare_sleep: bool,
+}
+
+/// The handlers of a probe. A valid probe has exactly one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Handlers {
+    /// The port of `tcpSocket`.
+    pub tcp_port: Option<PortRef>,
+    /// `httpGet`, `exec` or `grpc`.
+    pub has_other: bool,
+}
+
+/// What a template says to the injector of a service mesh (reference: mutations 3).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent marks")]
+pub struct Mesh {
+    /// `sidecar.istio.io/inject: "true"` as label or annotation.
+    pub asks_for_istio: bool,
+    /// `sidecar.istio.io/inject: "false"` as label or annotation.
+    pub refuses_istio: bool,
+    /// `sidecar.istio.io/nativeSidecar: "false"`: the proxy is a regular container.
+    pub is_classic: bool,
+    /// `proxy.istio.io/config` says how long the proxy drains, or that it waits for its connections.
+    pub sets_drain: bool,
+    /// `sidecar.istio.io/rewriteAppHTTPProbers: "false"`: probes go through the proxy, which accepts every connection.
+    pub keeps_probes: bool,
+    /// `linkerd.io/inject` says that its proxy comes into the pods.
+    pub asks_for_linkerd: bool,
+    /// `linkerd.io/inject: disabled`.
+    pub refuses_linkerd: bool,
 }
 
 impl Workload {
@@ -183,6 +237,7 @@ impl Workload {
             template,
             replicas: spec.replicas.int(),
             is_recreate: spec.strategy.0.as_ref().is_some_and(|it| it.strategy_type.text() == "Recreate"),
+            service_name: SmolStr::new(spec.service_name.text()),
             is_finished: form == WorkloadForm::Pod && matches!(phase, "Succeeded" | "Failed"),
         })
     }
@@ -215,7 +270,15 @@ impl PodTemplate {
             return None;
         }
         let (containers, init) = (&spec.containers.0, &spec.init_containers.0);
-        Some(Self::from_parts(template.metadata.0.as_ref(), containers, init, &spec.termination_grace_period_seconds))
+        let parts =
+            Self::from_parts(template.metadata.0.as_ref(), containers, init, &spec.termination_grace_period_seconds);
+        let os = spec.os.0.as_ref().map_or("", |it| it.name.text());
+        let node_os = OS_LABELS.iter().find_map(|it| spec.node_selector.text(it)).unwrap_or_default();
+        Some(Self {
+            is_on_host_network: spec.host_network.is_true(),
+            is_windows: [os, node_os].contains(&"windows"),
+            ..parts
+        })
     }
 
     fn from_parts(
@@ -237,9 +300,13 @@ impl PodTemplate {
             ports: ports.into(),
             containers,
             grace_seconds: grace.int(),
-            marker: metadata.and_then(|it| it.annotations.text(MARKER)).map(SmolStr::new),
+            own: metadata.map(|it| OwnAnnotations::read(&it.annotations)).unwrap_or_default(),
+            is_on_host_network: false,
+            is_windows: false,
+            mesh: metadata.map(Mesh::read).unwrap_or_default(),
             has_metadata: metadata.is_some(),
             has_annotations: metadata.is_some_and(|it| it.annotations.is_present()),
+            has_other_annotations: metadata.is_some_and(|it| it.annotations.has_other_than(MARKER)),
         }
     }
 
@@ -277,8 +344,10 @@ impl Container {
             index,
             ports: first..ports.len(),
             probes: probes.into_iter().filter_map(|(role, probe)| Probe::read(role, probe)).collect(),
+            readiness: container.readiness_probe.0.as_ref().map(Handlers::read),
             pre_stop: lifecycle.and_then(|it| it.pre_stop.0.as_ref()).map(PreStop::read),
             has_lifecycle: lifecycle.is_some(),
+            has_only_pre_stop: lifecycle.is_some_and(|it| it.pre_stop.is_present() && !it.has_others),
         }
     }
 
@@ -287,6 +356,33 @@ impl Container {
     pub fn pointer(&self) -> String {
         let list = if self.kind == ContainerKind::Regular { "containers" } else { "initContainers" };
         format!("/spec/{list}/{}", self.index)
+    }
+}
+
+impl Handlers {
+    fn read(probe: &wire::Probe<'_>) -> Self {
+        Self {
+            tcp_port: probe.tcp_socket.0.as_ref().and_then(|it| PortRef::read(&it.port)),
+            has_other: probe.http_get.is_present() || probe.exec.is_present() || probe.grpc.is_present(),
+        }
+    }
+}
+
+impl Mesh {
+    fn read(metadata: &wire::Metadata<'_>) -> Self {
+        let text = |key| metadata.labels.text(key).or_else(|| metadata.annotations.text(key)).unwrap_or_default();
+        let config = text("proxy.istio.io/config");
+        Self {
+            asks_for_istio: text("sidecar.istio.io/inject") == "true",
+            refuses_istio: text("sidecar.istio.io/inject") == "false",
+            is_classic: text("sidecar.istio.io/nativeSidecar") == "false",
+            keeps_probes: text("sidecar.istio.io/rewriteAppHTTPProbers") == "false",
+            asks_for_linkerd: ["enabled", "ingress"].contains(&text(LINKERD_INJECT)),
+            refuses_linkerd: text(LINKERD_INJECT) == "disabled",
+            sets_drain: ["terminationDrainDuration", "EXIT_ON_ZERO_ACTIVE_CONNECTIONS"]
+                .iter()
+                .any(|it| config.contains(it)),
+        }
     }
 }
 
@@ -306,8 +402,12 @@ impl PreStop {
     fn read(hook: &wire::LifecycleHandler<'_>) -> Self {
         Self {
             sleep_seconds: hook.sleep.0.as_ref().map(|it| it.seconds.int().unwrap_or_default()),
-            has_other_handler: hook.exec.is_present() || hook.http_get.is_present() || hook.tcp_socket.is_present(),
+            has_exec: hook.exec.is_present(),
+            has_request: hook.http_get.is_present() || hook.tcp_socket.is_present(),
             exec_sleep_seconds: hook.exec.0.as_ref().and_then(exec_sleep_seconds),
+            is_bare_sleep: hook.exec.0.as_ref().is_some_and(|it| {
+                matches!(it.command.0.as_slice(), [sleep, seconds] if sleep.text() == "sleep" && seconds.text().parse::<i64>().is_ok())
+            }),
         }
     }
 

@@ -1,125 +1,102 @@
-//! The preStop sleep and the grace period that makes room for it.
+//! The preStop sleep.
 //!
 //! A pod that is deleted gets SIGTERM at the moment at which load balancers begin to hear of it. The sleep holds SIGTERM back until
 //! they have. It goes into every regular container without a hook: containers stop in parallel, and a neighbour that stops first
 //! makes the web container fail. It never goes into init containers or native sidecars (reference: mutations 1.1, 3).
 
+use super::marker::Marker;
 use crate::{
-    facts::{Container, ContainerKind, PodTemplate, Protocol, Workload},
-    policy::InjectionSettings,
+    facts::{Container, ContainerKind, Protocol, Workload},
+    policy::{Effective, InjectionSettings, SLEEP_KEY, TemplateKind},
+    snapshot::{Resource, SLEEP_GATE_LOCKED_MINOR, SLEEP_MINOR_MIN, Snapshot},
 };
-
-/// What Kubernetes fills in for a pod that says nothing.
-const DEFAULT_GRACE_SECONDS: i64 = 30;
 
 /// An explicit grace period up to this long says "kill fast".
 const KILL_FAST_GRACE_SECONDS: i64 = 1;
 
-/// The sleeps that one template gets, and the grace period for these and for those that it has.
-#[derive(Debug)]
-pub(super) struct Sleeps<'a> {
-    /// Length of each new one.
+/// How a container is made to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The kubelet waits (KEP-3960).
+    Native,
+    /// The `sleep` program of the container does, if it has one.
+    Exec,
+}
+
+/// A sleep that one container gets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sleep<'a> {
+    pub(super) container: &'a Container,
     pub(super) seconds: i64,
-    /// The containers that get one.
-    pub(super) containers: Vec<&'a Container>,
-    /// The longest known sleep among the hooks that stay.
-    longest_own: i64,
-    /// A sleep of ours is there already: a manifest that sends its own shorter grace period again must not cut it off.
-    has_injected: bool,
-    /// The grace period, if the one that is there is too short.
-    pub(super) raised_grace: Option<i64>,
+    pub(super) form: Form,
+    /// The sleep of ours that it replaces, in seconds.
+    pub(super) raised_from: Option<i64>,
 }
 
-impl<'a> Sleeps<'a> {
-    /// The sleeps that fit. `repaired` are containers whose injected sleep makes way for another handler.
-    pub(super) fn plan(
-        workload: &'a Workload,
-        repaired: &[&Container],
-        has_injected: bool,
-        settings: InjectionSettings,
-    ) -> Self {
-        let template = &workload.template;
-        let is_candidate = |it: &&Container| it.kind == ContainerKind::Regular && it.pre_stop.is_none();
-        let mut sleeps = Self { seconds: 0, containers: Vec::new(), longest_own: 0, has_injected, raised_grace: None };
-        if settings.sleep_seconds <= 0 {
-            return sleeps;
+/// The containers that settings let us put something into.
+fn open_containers<'a, 'b>(
+    workload: &'a Workload,
+    settings: &'b InjectionSettings,
+) -> impl Iterator<Item = &'a Container> + use<'a, 'b> {
+    let regular = workload.template.containers.iter().filter(|it| it.kind == ContainerKind::Regular);
+    regular.filter(|it| !settings.excluded_containers.contains(&it.name))
+}
+
+/// The sleeps of that length: new ones, and those of ours that are too short. A sleep is never lowered, a hook of the user's own
+/// never touched.
+pub(super) fn sleeps<'a>(
+    workload: &'a Workload,
+    marker: &Marker,
+    settings: &InjectionSettings,
+    seconds: i64,
+    form: Form,
+) -> Vec<Sleep<'a>> {
+    if seconds <= 0 {
+        return Vec::new();
+    }
+    let sleep = |container: &'a Container| {
+        if container.pre_stop.is_none() {
+            return Some(Sleep { container, seconds, form, raised_from: None });
         }
-        // The cap takes from the sleep, never from the drain; a longer grace period of the user's own stays.
-        let room = settings.max_grace_seconds.max(grace_seconds(workload)).saturating_sub(settings.app_drain_seconds);
-        sleeps.seconds = settings.sleep_seconds.min(room).max(0);
-        sleeps.containers = template.containers.iter().filter(is_candidate).collect();
-        sleeps.longest_own = longest_sleep(template, repaired);
-        sleeps.raise_grace(workload, settings);
-        sleeps
-    }
-
-    /// Only what the hooks that are there already need.
-    pub(super) fn without_new_ones(mut self, workload: &Workload, settings: InjectionSettings) -> Self {
-        self.containers.clear();
-        self.raise_grace(workload, settings);
-        self
-    }
-
-    fn raise_grace(&mut self, workload: &Workload, settings: InjectionSettings) {
-        let added = if self.containers.is_empty() { 0 } else { self.seconds };
-        // A Deployment whose hooks are all the user's own stays exactly as it was sent.
-        let is_ours = self.has_injected || !self.containers.is_empty();
-        let longest = if is_ours { added.max(self.longest_own) } else { 0 };
-        let need = longest.saturating_add(settings.app_drain_seconds).min(settings.max_grace_seconds);
-        self.raised_grace = (longest > 0 && need > grace_seconds(workload)).then_some(need);
-    }
-
-    /// True if nothing is to be changed.
-    pub(super) fn is_nothing(&self) -> bool {
-        self.containers.is_empty() && self.raised_grace.is_none()
-    }
-
-    /// Why no new sleep fits; `None` if one does.
-    pub(super) fn no_room(&self, settings: InjectionSettings) -> Option<String> {
-        let max = settings.max_grace_seconds;
-        (self.seconds == 0)
-            .then(|| format!("no room for a preStop sleep within the longest grace period {max}s; nothing injected"))
-    }
-
-    pub(super) fn injections(&self) -> &'static [&'static str] {
-        match (self.containers.is_empty(), self.raised_grace) {
-            (true, _) => &["grace"],
-            (false, None) => &["prestop"],
-            (false, Some(_)) => &["prestop", "grace"],
-        }
-    }
-
-    pub(super) fn notice(&self, workload: &Workload, settings: InjectionSettings) -> String {
-        let current = grace_seconds(workload);
-        let explicit = if current == DEFAULT_GRACE_SECONDS { "" } else { "explicit " };
-        let grace = self.raised_grace.map(|to| format!("{explicit}grace {current}s -> {to}s"));
-        let target = match (self.containers.as_slice(), &grace) {
-            ([], Some(grace)) => return format!("raised {grace}, because a preStop hook sleeps {}s", self.longest_own),
-            ([only], _) => format!("container {}", only.name),
-            (many, _) => format!("{} containers", many.len()),
-        };
-        let grace = grace.map(|it| format!(", {it}")).unwrap_or_default();
-        let capped = if self.seconds < settings.sleep_seconds {
-            format!(" (not {}s: the longest grace period is {}s)", settings.sleep_seconds, settings.max_grace_seconds)
-        } else {
-            String::new()
-        };
-        format!("added preStop sleep {}s to {target}{grace}{capped}", self.seconds)
-    }
+        let from = marker.own_sleep(container).filter(|it| *it < seconds)?;
+        let form = if marker.get(&container.name).is_some_and(|it| it.exec) { Form::Exec } else { Form::Native };
+        Some(Sleep { container, seconds, form, raised_from: Some(from) })
+    };
+    open_containers(workload, settings).filter_map(sleep).collect()
 }
 
-fn grace_seconds(workload: &Workload) -> i64 {
-    workload.template.grace_seconds.unwrap_or(DEFAULT_GRACE_SECONDS)
+/// How a container can be made to wait here, or why it cannot (reference: mutations 2.3).
+pub(super) fn form(workload: &Workload, snapshot: &Snapshot, settings: &InjectionSettings) -> Result<Form, String> {
+    let Some(reason) = native_sleep_is_missing(snapshot) else { return Ok(Form::Native) };
+    if !settings.exec_fallback {
+        return Err(reason);
+    }
+    if workload.template.is_windows {
+        return Err(format!("{reason}; Windows containers have no sleep program"));
+    }
+    Ok(Form::Exec)
 }
 
-fn longest_sleep(template: &PodTemplate, repaired: &[&Container]) -> i64 {
-    let regular = template.containers.iter().filter(|it| it.kind == ContainerKind::Regular);
-    let known = regular.filter_map(|container| {
-        let hook = container.pre_stop.as_ref()?;
-        let is_repaired = repaired.iter().any(|it| std::ptr::eq(*it, container));
-        if is_repaired { hook.exec_sleep_seconds } else { hook.known_seconds() }
-    });
-    known.max().unwrap_or_default()
+/// Why the native sleep action cannot be used; `None` if it can.
+fn native_sleep_is_missing(snapshot: &Snapshot) -> Option<String> {
+    let versions = snapshot.versions();
+    let Some(server) = versions.server_minor else {
+        return Some("the API server's version is not known yet; no preStop sleep injected".to_owned());
+    };
+    if !snapshot.synced().has(Resource::Nodes) {
+        return Some("the kubelets' versions are not known yet; no preStop sleep injected".to_owned());
+    }
+    if server < SLEEP_MINOR_MIN {
+        return Some(format!("Kubernetes 1.{server} has no preStop.sleep (1.{SLEEP_MINOR_MIN} has); nothing injected"));
+    }
+    if versions.sleep_is_dropped && server < SLEEP_GATE_LOCKED_MINOR {
+        return Some(
+            "the API server drops preStop.sleep (feature gate PodLifecycleSleepAction is off); nothing injected"
+                .to_owned(),
+        );
+    }
+    let oldest = versions.oldest_kubelet_minor.filter(|it| *it < SLEEP_MINOR_MIN)?;
+    Some(format!("nodes older than 1.{SLEEP_MINOR_MIN} (oldest 1.{oldest}) cannot run preStop.sleep; nothing injected"))
 }
 
 /// Why a sleep would do harm or nothing.
@@ -129,8 +106,49 @@ pub(super) fn reason_to_skip(workload: &Workload) -> Option<String> {
             "strategy Recreate: a preStop sleep would only lengthen the downtime; nothing injected".to_owned(),
         );
     }
+    let is_single = workload.replicas.is_none_or(|it| it <= 1);
+    if TemplateKind::of(&workload.meta) == Some(TemplateKind::StatefulSet) && is_single {
+        return Some("one replica: a preStop sleep would only lengthen the downtime; nothing injected".to_owned());
+    }
     let grace = workload.template.grace_seconds.filter(|it| *it <= KILL_FAST_GRACE_SECONDS)?;
     Some(format!("terminationGracePeriodSeconds {grace} asks to be killed fast; no preStop sleep injected"))
+}
+
+/// `added preStop sleep 10s to container web`, and how long it would have been but for the cap.
+pub(super) fn notices(sleeps: &[Sleep<'_>], effective: &Effective) -> Vec<String> {
+    let settings = &effective.settings;
+    let of = |is_raise: bool| -> Vec<&Sleep<'_>> {
+        sleeps.iter().filter(|it| it.raised_from.is_some() == is_raise).collect()
+    };
+    let target = |these: &[&Sleep<'_>]| match these {
+        [only] => format!("container {}", only.container.name),
+        many => format!("{} containers", many.len()),
+    };
+    let mut texts = Vec::new();
+    if let [first, ..] = of(false).as_slice() {
+        let exec = if first.form == Form::Exec { " (exec)" } else { "" };
+        texts.push(format!("added preStop sleep {}s{exec} to {}", first.seconds, target(&of(false))));
+    }
+    if let [first, ..] = of(true).as_slice() {
+        let from = of(true).iter().filter_map(|it| it.raised_from).min().unwrap_or_default();
+        texts.push(format!("raised injected preStop sleep {from}s -> {}s in {}", first.seconds, target(&of(true))));
+    }
+    if let (Some(text), Some(sleep)) = (texts.first_mut(), sleeps.first())
+        && sleep.seconds < settings.sleep_seconds
+    {
+        let (wanted, max) = (settings.sleep_seconds, settings.max_grace_seconds);
+        text.push_str(&format!(" (not {wanted}s: the longest grace period is {max}s)"));
+    }
+    texts
+}
+
+/// Who decided on the length of the sleep: `namespace shop, aws-alb-ip`; `None` where nobody did.
+pub(super) fn policy(workload: &Workload, effective: &Effective) -> Option<String> {
+    let policy = effective.policy(SLEEP_KEY, &workload.meta.namespace)?;
+    Some(match effective.settings.preset {
+        Some(preset) => format!("{policy}, {}", preset.name()),
+        None => policy,
+    })
 }
 
 /// True if a regular container declares a TCP port that clients could use.

@@ -143,6 +143,11 @@ impl Store {
         self.published.versions.server_minor = minor;
     }
 
+    /// The API server dropped a sleep that was injected: none is injected any more, until it is of a version that cannot.
+    pub fn set_sleep_is_dropped(&mut self) {
+        self.published.versions.sleep_is_dropped = true;
+    }
+
     /// What is known of `resource` is too old to refuse anything by (false), or in order again (true). A kind that was never
     /// read stays unread.
     pub fn set_fresh(&mut self, resource: Resource, is_fresh: bool) {

@@ -93,6 +93,7 @@ impl Case {
             sleep_seconds: self.settings.sleep_seconds.unwrap_or(built_in.sleep_seconds),
             app_drain_seconds: self.settings.app_drain_seconds.unwrap_or(built_in.app_drain_seconds),
             max_grace_seconds: self.settings.max_grace_seconds.unwrap_or(built_in.max_grace_seconds),
+            ..built_in
         };
         Policies { injection, ..Policies::default() }
     }

@@ -1,0 +1,49 @@
+//! Taking our injections out again: what the marker says is ours and nobody has changed since, and the marker itself.
+
+use json_patch::Patch;
+use serde_json::Value;
+
+use super::{
+    GRACE, MARKER,
+    marker::{self, Marker},
+};
+use crate::{
+    facts::Workload,
+    patch::{PatchBuilder, PatchError, escape},
+};
+
+/// The patch that takes out of a pod template what was put in; `None` if the template has no marker. A grace period goes back to what
+/// it was, or away if it was not there.
+///
+/// # Errors
+/// When the patch would touch what no502 never touches: a name of a container that breaks a JSON pointer, for example.
+pub fn undo(workload: &Workload) -> Result<Option<Patch>, PatchError> {
+    if !marker::is_there(workload) {
+        return Ok(None);
+    }
+    let mut marker = Marker::of(workload);
+    marker.keep_only_what_stands(workload);
+    let mut patch = PatchBuilder::default();
+    let annotations = workload.pointer("/metadata/annotations");
+    if workload.template.has_other_annotations {
+        patch.remove(&format!("{annotations}/{}", escape(MARKER)))?;
+    } else {
+        patch.remove(&annotations)?;
+    }
+    for container in &workload.template.containers {
+        if marker.own_sleep(container).is_some() {
+            let lifecycle = workload.pointer(&format!("{}/lifecycle", container.pointer()));
+            let hook = format!("{lifecycle}/preStop");
+            patch.remove(if container.has_only_pre_stop { &lifecycle } else { &hook })?;
+        }
+        if marker.own_probe(container).is_some() {
+            patch.remove(&workload.pointer(&format!("{}/readinessProbe", container.pointer())))?;
+        }
+    }
+    match (marker.grace, marker.grace_before) {
+        (Some(_), Some(before)) => patch.add(&workload.pointer(GRACE), Value::from(before))?,
+        (Some(_), None) => patch.remove(&workload.pointer(GRACE))?,
+        (None, _) => {}
+    }
+    patch.finish().map(Some)
+}
