@@ -10,6 +10,7 @@ mod edit;
 mod flow;
 mod proof;
 mod render;
+mod taken;
 
 use std::{fmt, sync::Arc};
 
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 use crate::manifest::{Document, Outline, Source};
 use edit::Splice;
+pub use taken::taken_out;
 
 /// Whether something is put into the text, or what was put there is taken out again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,19 +1,19 @@
 //! The workloads of a set of files for `fix`: the world around them, and why some of them should not be edited where they are.
 
-use std::path::Path;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
 use super::{
-    doubt::{self},
+    doubt,
     kustomize::Kustomize,
     objects,
 };
 use crate::{
     facts::{Facts, Meta, Workload},
     fix::Refusal,
-    manifest::{Document, Level, Loaded},
+    manifest::{Document, Level, Loaded, Source},
     snapshot::{Snapshot, Store},
 };
 
@@ -58,10 +58,11 @@ pub fn candidates(loaded: &Loaded) -> Candidates<'_> {
             store.apply(object.facts);
         }
     }
-    let mut counts: FxHashMap<&Path, usize> = FxHashMap::default();
+    // By text and not by name: a file may have been named twice.
+    let mut counts: FxHashMap<*const Source, usize> = FxHashMap::default();
     let mut workloads = Vec::new();
     for document in &loaded.documents {
-        let count = counts.entry(document.source().file()).or_default();
+        let count = counts.entry(Arc::as_ptr(document.source())).or_default();
         let index = *count;
         *count += 1;
         let facts = Facts::read(document.json()).map(Facts::in_default_namespace);
