@@ -101,9 +101,8 @@ impl Candidates<'_> {
     }
 
     fn is_patched(&self, document: &Document, meta: &Meta) -> bool {
-        let file = document.source().file();
-        let is_same = |it: &Meta| it.kind == meta.kind && it.name == meta.name;
-        self.kustomize.covers(file) && self.kustomize.patches_object(&meta.kind, &meta.name)
+        let is_same = |it: &Meta| it.kind == meta.kind && it.name == meta.name && it.namespace == meta.namespace;
+        self.kustomize.patches_object(document.source().file(), &meta.kind, &meta.name)
             || self.fragments.iter().any(|it| is_same(it.meta()))
     }
 

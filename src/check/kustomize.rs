@@ -33,6 +33,8 @@ pub(super) struct Kustomize {
 /// What a patch is for. `None` is anything.
 #[derive(Debug)]
 struct Target {
+    /// Everything below this folder is material of the kustomization.
+    scope: PathBuf,
     kind: Option<String>,
     name: Option<String>,
 }
@@ -65,13 +67,13 @@ impl Kustomize {
             // One that cannot be read still says that the folder is material.
             let object = parsed.documents.first().and_then(|it| serde_json::from_str(it.json()).ok());
             let object = object.unwrap_or_default();
-            self.add(folder, &object);
-            self.add_targets(folder, &object);
+            let scope = self.add(folder, &object);
+            self.add_targets(folder, &scope, &object);
         }
     }
 
-    /// The scope is the folder, and if it draws on others, the tree that holds them all.
-    fn add(&mut self, folder: &Path, kustomization: &Value) {
+    /// Returns the scope: it is the folder, and if it draws on others, the tree that holds them all.
+    fn add(&mut self, folder: &Path, kustomization: &Value) -> PathBuf {
         let folder = normalised(folder);
         let list = |field: &str| kustomization[field].as_array().into_iter().flatten();
         let bases = ["resources", "bases", "components"].into_iter().flat_map(list).filter_map(Value::as_str);
@@ -86,11 +88,12 @@ impl Kustomize {
             scope = common_folder(&scope, &path);
         }
         self.patches.extend(patches);
-        self.scopes.push(scope);
+        self.scopes.push(scope.clone());
+        scope
     }
 
     /// A patch says what it is for in `target`, or it is a part of its object, with kind and name.
-    fn add_targets(&mut self, folder: &Path, kustomization: &Value) {
+    fn add_targets(&mut self, folder: &Path, scope: &Path, kustomization: &Value) {
         let list = |field: &str| kustomization[field].as_array().into_iter().flatten();
         let merges = list("patchesStrategicMerge").filter_map(Value::as_str);
         let merges = merges.map(|it| if it.contains('\n') { it.to_owned() } else { read(folder, it) });
@@ -98,7 +101,7 @@ impl Kustomize {
         for patch in ["patches", "patchesJson6902"].into_iter().flat_map(list) {
             let text = |field: &str| patch["target"][field].as_str().map(str::to_owned);
             if patch["target"].is_object() {
-                self.targets.push(Target { kind: text("kind"), name: text("name") });
+                self.targets.push(Target { scope: scope.to_owned(), kind: text("kind"), name: text("name") });
             } else if let Some(inline) = patch["patch"].as_str() {
                 parts.push(inline.to_owned());
             } else if let Some(path) = patch["path"].as_str() {
@@ -110,18 +113,24 @@ impl Kustomize {
             let parsed = manifest::parse(&part, &name);
             let objects = parsed.documents.iter().filter_map(|it| serde_json::from_str::<Value>(it.json()).ok());
             self.targets.extend(objects.map(|it| Target {
+                scope: scope.to_owned(),
                 kind: it["kind"].as_str().map(str::to_owned),
                 name: it["metadata"]["name"].as_str().map(str::to_owned),
             }));
         }
     }
 
-    /// True for an object that some kustomization patches.
-    pub(super) fn patches_object(&self, kind: &str, name: &str) -> bool {
+    /// True for an object of a file that the file's kustomization patches.
+    pub(super) fn patches_object(&self, file: &Path, kind: &str, name: &str) -> bool {
+        if self.targets.is_empty() || file.as_os_str() == "-" {
+            return false;
+        }
+        let file = normalised(file);
         // A name in a target is a regular expression; one that looks like it may match anything.
         let is_plain = |it: &str| it.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let fits = |it: &Option<String>, text: &str| it.as_deref().is_none_or(|it| it == text || !is_plain(it));
-        self.targets.iter().any(|it| fits(&it.kind, kind) && fits(&it.name, name))
+        let is_meant = |it: &Target| file.starts_with(&it.scope) && fits(&it.kind, kind) && fits(&it.name, name);
+        self.targets.iter().any(is_meant)
     }
 
     /// True for a file that a kustomization may change before it is applied.

@@ -26,8 +26,9 @@ pub(super) fn add<'a>(editor: &mut Editor<'a>, map: Written<'a>, added: &[(&str,
         return Err(editor.refusal("the last member of the map has no value", "give it one, or edit it by hand"));
     }
     let style = style_of(editor.text, map, key, value);
-    if is_first_on_line(editor, key) {
-        add_lines(editor, map, (key, value), added, style);
+    let behind = Behind::of(editor.text, value.end());
+    if is_first_on_line(editor, key) && behind.is_end_of_line {
+        add_lines(editor, map, (key, value), added, style, behind.has_comma);
     } else {
         let comma = if style.is_compact { "," } else { ", " };
         for (key, new) in added {
@@ -51,6 +52,7 @@ fn add_lines<'a>(
     (key, value): (Written<'a>, Written<'a>),
     added: &[(&str, &Value)],
     style: FlowStyle,
+    has_comma: bool,
 ) {
     let indent = key.start() - editor.begin_of_line(key.start());
     let outer = editor.text.get(editor.begin_of_line(map.start())..).unwrap_or_default();
@@ -61,14 +63,12 @@ fn add_lines<'a>(
         format!("{}{member}", lines.start())
     });
     let members: Vec<String> = members.collect();
-    let behind = Behind::of(editor.text, value.end());
-    match (behind.has_comma, behind.is_end_of_line) {
-        (true, true) => editor.insert(editor.end_of_line(value.end()), format!("{},", members.join(","))),
-        (false, true) => {
-            editor.insert(value.end(), ",");
-            editor.insert(editor.end_of_line(value.end()), members.join(","));
-        }
-        (_, false) => editor.insert(value.end(), format!(",{}", members.join(","))),
+    let end_of_line = editor.end_of_line(value.end());
+    if has_comma {
+        editor.insert(end_of_line, format!("{},", members.join(",")));
+    } else {
+        editor.insert(value.end(), ",");
+        editor.insert(end_of_line, members.join(","));
     }
 }
 
