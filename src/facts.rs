@@ -182,6 +182,12 @@ impl Facts {
         self
     }
 
+    /// The workload, if the object is one.
+    #[must_use]
+    pub fn workload(&self) -> Option<&Workload> {
+        if let Self::Workload(workload) = self { Some(workload) } else { None }
+    }
+
     /// Identity of the object.
     #[must_use]
     pub fn meta(&self) -> &Meta {

@@ -27,7 +27,7 @@ use crate::{
     facts::{Container, Workload},
     patch::{PatchBuilder, PatchError, escape},
     policy::{Effective, Mode, Policies, ProbeValues, ReadinessMode, TemplateKind},
-    snapshot::{Resource, Snapshot},
+    snapshot::{Resource, SLEEP_GATE_LOCKED_MINOR, Snapshot},
 };
 
 /// One write to one workload, as the mutating half sees it.
@@ -120,6 +120,22 @@ pub fn inject<'a>(candidate: Candidate<'a>, snapshot: &'a Snapshot, policies: &P
     plan.finish()
 }
 
+/// True if the API server has just taken out a sleep that we had put in: the marker is new and the hook is not there. A server
+/// with the feature gate `PodLifecycleSleepAction` off does so between the two halves, without a word (reference: mutations 2.3).
+#[must_use]
+pub fn sleep_was_dropped(old: Option<&Workload>, new: &Workload, snapshot: &Snapshot) -> bool {
+    let versions = snapshot.versions();
+    if versions.sleep_is_dropped || versions.server_minor.is_none_or(|it| it >= SLEEP_GATE_LOCKED_MINOR) {
+        return false;
+    }
+    let (marker, earlier) = (Marker::of(new), old.map(Marker::of).unwrap_or_default());
+    let containers = || new.template.containers.iter().filter(|it| it.pre_stop.is_none());
+    containers().any(|container| {
+        let native = |it: &Marker| it.get(&container.name).filter(|it| !it.exec).and_then(|it| it.pre_stop);
+        native(&marker).is_some() && native(&marker) != native(&earlier)
+    })
+}
+
 /// The changes of one object, before they are written as operations.
 #[derive(Debug)]
 struct Plan<'a> {
@@ -136,6 +152,8 @@ struct Plan<'a> {
     probes: Vec<(&'a Container, ProbeChange)>,
     grace: Option<i64>,
     may_be_stripped: bool,
+    /// Nothing keeps us from changing this template: a marker that claims what is not there any more is put right.
+    is_open: bool,
     notices: Vec<Notice>,
 }
 
@@ -166,6 +184,7 @@ impl<'a> Plan<'a> {
             probes: Vec::new(),
             grace: None,
             may_be_stripped: false,
+            is_open: false,
             notices: Vec::new(),
         }
     }
@@ -217,6 +236,9 @@ impl<'a> Plan<'a> {
         for problem in std::mem::take(&mut self.effective.problems) {
             self.say(&["settings"], Outcome::Ignored, problem);
         }
+        // A hook with two handlers of others is refused anyway.
+        let is_refused = self.notices.iter().any(|it| it.outcome == Outcome::Skipped);
+        self.is_open = self.effective.settings.mode == Mode::Inject && !is_refused;
         self.may_be_stripped = self.effective.settings.mode == Mode::Inject
             && self.candidate.old.is_some_and(|it| Marker::of(it) != self.sent_marker);
         let workload = self.candidate.new;
@@ -283,20 +305,21 @@ impl<'a> Plan<'a> {
         let grace = grace.map(|to| grace_period::notice(workload, to));
         let policy = pre_stop::policy(workload, effective).map(|it| format!(" (policy: {it})")).unwrap_or_default();
         let mut texts = pre_stop::notices(sleeps, effective);
+        let injections: &[&str] = match (texts.is_empty(), grace.is_some()) {
+            (true, _) => &["grace"],
+            (false, true) => &["prestop", "grace"],
+            (false, false) => &["prestop"],
+        };
         match (texts.last_mut(), grace) {
-            (Some(last), Some(grace)) => {
-                last.push_str(&format!(", {grace}{policy}"));
-                texts.into_iter().for_each(|it| self.say(&["prestop", "grace"], Outcome::Injected, it));
+            (Some(last), grace) => {
+                let grace = grace.map(|it| format!(", {it}")).unwrap_or_default();
+                *last = format!("{last}{grace}{policy}");
             }
-            (Some(last), None) => {
-                last.push_str(&policy);
-                texts.into_iter().for_each(|it| self.say(&["prestop"], Outcome::Injected, it));
-            }
-            (None, Some(grace)) => {
-                let text = format!("raised {grace}, because a preStop hook sleeps {own}s");
-                self.say(&["grace"], Outcome::Injected, text);
-            }
+            (None, Some(grace)) => texts.push(format!("raised {grace}, because a preStop hook sleeps {own}s")),
             (None, None) => {}
+        }
+        for text in texts {
+            self.say(injections, Outcome::Injected, text);
         }
     }
 
@@ -371,8 +394,12 @@ impl<'a> Plan<'a> {
 
     fn finish(mut self) -> Injection {
         self.remove_stale_probes();
-        let is_nothing =
-            self.repairs.is_empty() && self.sleeps.is_empty() && self.probes.is_empty() && self.grace.is_none();
+        let is_tidy = !self.is_open || self.marker == self.sent_marker;
+        let is_nothing = is_tidy
+            && self.repairs.is_empty()
+            && self.sleeps.is_empty()
+            && self.probes.is_empty()
+            && self.grace.is_none();
         let patch = if is_nothing { Ok(None) } else { self.operations().map(Some) };
         match patch {
             Ok(patch) => Injection {

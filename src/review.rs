@@ -15,7 +15,7 @@ use self::request::Request;
 pub use self::{depth::DEPTH_MAX, request::ReviewError};
 use crate::{
     facts::{Facts, Workload},
-    inject::{Candidate, Injection, Notice, inject},
+    inject::{Candidate, Injection, Notice, inject, sleep_was_dropped},
     link::Write,
     policy::Policies,
     snapshot::Snapshot,
@@ -63,6 +63,8 @@ pub struct Summary {
     pub findings: Vec<(&'static str, &'static str)>,
     /// The injections made or withheld: (injection, outcome).
     pub injections: Vec<(&'static str, &'static str)>,
+    /// True if the API server was seen to drop a sleep that had been injected.
+    pub sleep_was_dropped: bool,
     /// True for `--dry-run=server`.
     pub dry_run: bool,
 }
@@ -104,6 +106,10 @@ fn validate<'a>(
     let write = Write { old: old.as_ref(), new: new.as_ref() };
     let groups = if policies.break_glass_groups.is_empty() { Vec::new() } else { request.groups() };
     let requester = Requester { user: request.user(), groups: &groups };
+    if let Some(Facts::Workload(new)) = &new {
+        let old = old.as_ref().and_then(Facts::workload);
+        summary.sleep_was_dropped = sleep_was_dropped(old, new, snapshot);
+    }
     let verdict = verdict::decide(write, requester, snapshot, policies, now);
     summary.findings.clone_from(&verdict.outcomes);
     let mut response = Response::allowed(request);
@@ -136,10 +142,7 @@ fn mutate<'a>(
     let mut response = Response::allowed(request);
     let (old, new) = request.facts();
     let Some(Facts::Workload(new)) = &new else { return response };
-    let old = match &old {
-        Some(Facts::Workload(old)) => Some(old),
-        _ => None,
-    };
+    let old = old.as_ref().and_then(Facts::workload);
     let candidate = Candidate { old, new, template_is_unchanged: request.template_has_the_same_bytes() };
     let injection = verified(inject(candidate, snapshot, policies), request, candidate, snapshot, policies);
     summary.injections = injection.notices.iter().flat_map(outcomes).collect();

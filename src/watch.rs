@@ -21,7 +21,10 @@ use kube::{
         watcher::{self, watcher},
     },
 };
-use tokio::time::{self, Instant};
+use tokio::{
+    sync::Notify,
+    time::{self, Instant},
+};
 
 use self::object::{Slim, SlimKind};
 use crate::{
@@ -67,6 +70,7 @@ enum Input {
     ListEnds(Resource),
     Failed(Resource),
     ServerMinor(Option<u32>),
+    SleepDropped,
 }
 
 type Inputs = Pin<Box<dyn Stream<Item = Input> + Send>>;
@@ -78,6 +82,7 @@ pub struct Watches {
     metrics: Arc<Metrics>,
     synced: Vec<(Resource, Condition)>,
     version_known: Condition,
+    sleep_dropped: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Watches {
@@ -87,12 +92,19 @@ impl std::fmt::Debug for Watches {
 }
 
 impl Watches {
-    /// Registers one readiness condition a kind; nothing is asked of the cluster yet.
+    /// Registers one readiness condition a kind; nothing is asked of the cluster yet. `sleep_dropped` is told when a review finds that
+    /// the API server dropped an injected sleep.
     #[must_use]
-    pub fn new(client: Client, snapshot: Arc<ArcSwap<Snapshot>>, metrics: Arc<Metrics>, readiness: &Readiness) -> Self {
+    pub fn new(
+        client: Client,
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        metrics: Arc<Metrics>,
+        readiness: &Readiness,
+        sleep_dropped: Arc<Notify>,
+    ) -> Self {
         let synced = Resource::ALL.map(|it| (it, readiness.require(format!("cache synced: {}", it.name())))).into();
         let version_known = readiness.require("server version known");
-        Self { client, snapshot, metrics, synced, version_known }
+        Self { client, snapshot, metrics, synced, version_known, sleep_dropped }
     }
 
     /// Watches for ever.
@@ -143,6 +155,7 @@ impl Watches {
             self.watch::<Namespace>(Resource::Namespaces, ""),
             self.watch::<Node>(Resource::Nodes, ""),
             server_versions(self.client.clone()),
+            dropped_sleeps(Arc::clone(&self.sleep_dropped)),
         ]
     }
 
@@ -196,6 +209,12 @@ fn take(store: &mut Store, input: Input) {
             tracing::debug!(resource = resource.name(), "read completely");
         }
         Input::ServerMinor(minor) => store.set_server_minor(minor),
+        Input::SleepDropped => {
+            tracing::warn!(
+                "the API server drops preStop.sleep: its feature gate PodLifecycleSleepAction is off; no sleep is injected any more"
+            );
+            store.set_sleep_is_dropped();
+        }
         Input::Failed(_) => {}
     }
 }
@@ -216,6 +235,14 @@ fn server_versions(client: Client) -> Inputs {
         }
     });
     Box::pin(versions.filter_map(std::future::ready))
+}
+
+/// What reviews find out about the API server, which no watch tells.
+fn dropped_sleeps(told: Arc<Notify>) -> Inputs {
+    Box::pin(stream::unfold(told, |told| async move {
+        told.notified().await;
+        Some((Input::SleepDropped, told))
+    }))
 }
 
 /// Since when each watch has failed, and when it failed last.

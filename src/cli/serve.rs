@@ -13,7 +13,7 @@ use anyhow::{Context as _, anyhow, bail};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 
 use super::{
     Exit, Failure,
@@ -120,11 +120,13 @@ impl Serve {
         let (listener, admin) = self.listeners().await?;
         let addresses = (listener.local_addr()?, admin.local_addr()?);
         let snapshot: Arc<ArcSwap<Snapshot>> = Arc::default();
+        let sleep_dropped: Arc<Notify> = Arc::default();
         let tls: TlsConfig = Arc::new(ArcSwap::new(nothing_yet()));
         let server = Server {
             reviewer: Arc::new(Live {
                 snapshot: Arc::clone(&snapshot),
                 policies: Arc::new(ArcSwap::from_pointee(self.policies())),
+                sleep_dropped: Arc::clone(&sleep_dropped),
             }),
             tls,
             readiness: Readiness::new(),
@@ -137,7 +139,7 @@ impl Serve {
             background.extend(world);
             Some(demonstration)
         } else {
-            background.extend(self.cluster(&server, snapshot).await?);
+            background.extend(self.cluster(&server, snapshot, sleep_dropped).await?);
             None
         };
         tracing::info!(webhook = %addresses.0, admin = %addresses.1, "listening");
@@ -193,7 +195,12 @@ impl Serve {
         Ok((vec![watched], demonstration))
     }
 
-    async fn cluster(&self, server: &Server, snapshot: Arc<ArcSwap<Snapshot>>) -> anyhow::Result<Vec<Background>> {
+    async fn cluster(
+        &self,
+        server: &Server,
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        sleep_dropped: Arc<Notify>,
+    ) -> anyhow::Result<Vec<Background>> {
         let client = kube::Client::try_from(self.client_config().await?)?;
         let valid = server.readiness.require("certificate valid");
         let (tls, metrics) = (Arc::clone(&server.tls), Arc::clone(&server.metrics));
@@ -205,7 +212,7 @@ impl Serve {
             let options = SharedOptions::new(&self.namespace, CA_SECRET, configurations, names);
             Box::pin(Shared::new(client.clone(), options, tls, valid, metrics).run(SHARED_CHECK))
         };
-        let watches = Watches::new(client, snapshot, Arc::clone(&server.metrics), &server.readiness);
+        let watches = Watches::new(client, snapshot, Arc::clone(&server.metrics), &server.readiness, sleep_dropped);
         Ok(vec![certificates, Box::pin(watches.run())])
     }
 

@@ -137,7 +137,7 @@ pub(super) fn notices(sleeps: &[Sleep<'_>], effective: &Effective) -> Vec<String
         && sleep.seconds < settings.sleep_seconds
     {
         let (wanted, max) = (settings.sleep_seconds, settings.max_grace_seconds);
-        text.push_str(&format!(" (not {wanted}s: the longest grace period is {max}s)"));
+        *text = format!("{text} (not {wanted}s: the longest grace period is {max}s)");
     }
     texts
 }

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tokio::sync::Notify;
 
 use crate::{
     policy::Policies,
@@ -36,16 +37,22 @@ impl fmt::Debug for dyn Reviewer {
 }
 
 /// The real thing: [`review::review`] with the newest snapshot, the newest policies and the wall clock.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Live {
     /// Swapped by the watches.
     pub snapshot: Arc<ArcSwap<Snapshot>>,
-    /// Swapped by the watches.
+    /// What the command line says.
     pub policies: Arc<ArcSwap<Policies>>,
+    /// Told when the API server was seen to drop a sleep that had been injected.
+    pub sleep_dropped: Arc<Notify>,
 }
 
 impl Reviewer for Live {
     fn review(&self, half: Half, body: &[u8]) -> Result<Reply, ReviewError> {
-        review::review(half, body, &self.snapshot.load(), &self.policies.load(), Timestamp::now())
+        let reply = review::review(half, body, &self.snapshot.load(), &self.policies.load(), Timestamp::now())?;
+        if reply.summary.sleep_was_dropped {
+            self.sleep_dropped.notify_one();
+        }
+        Ok(reply)
     }
 }

@@ -38,7 +38,7 @@ const GOOD: &str = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v
 async fn start(limits: Limits) -> Running {
     // Empty and read completely, so that there is nothing to warn of.
     let snapshot = Arc::new(ArcSwap::from_pointee(Store::complete().snapshot()));
-    start_with(Arc::new(Live { snapshot, policies: Arc::default() }), limits).await
+    start_with(Arc::new(Live { snapshot, ..Live::default() }), limits).await
 }
 
 fn assert_good(answer: &Answer, after: &str) {

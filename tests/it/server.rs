@@ -546,7 +546,7 @@ async fn a_head_request_and_an_empty_body_do_no_harm() {
 /// The reviewer is an object, so that the real one and these closures fit the same place.
 #[tokio::test]
 async fn the_real_reviewer_refuses_what_is_no_review() {
-    let live = no502::server::Live { snapshot: Arc::default(), policies: Arc::default() };
+    let live = no502::server::Live::default();
     let server = crate::rig::start_with(Arc::new(live), Limits::default()).await;
     let answer = server.connect().await.review("not a review").await.expect("an answer");
     assert_eq!(answer.status, 400);
