@@ -156,7 +156,9 @@ impl<'a> Editor<'a> {
         if old.is_null() && value.range().is_empty() && map.style() != Style::Flow {
             return self.fill(map, name, new);
         }
-        let is_number = value.shape() == Shape::Number && new.is_number();
+        // `0x1e` is a number too, but a line that stays the same but for its digits has to be seen as such.
+        let is_decimal = self.text.get(value.range()).is_some_and(|it| it.bytes().all(|byte| byte.is_ascii_digit()));
+        let is_number = value.shape() == Shape::Number && is_decimal && new.is_number();
         let is_marker = key == MARKER && new.is_string() && value.style() != Style::Indented;
         if is_number || is_marker {
             let is_json = self.is_json || name.style() == Style::Quoted;

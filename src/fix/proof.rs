@@ -108,9 +108,9 @@ fn is_filled(line: &str, other: &str) -> bool {
 /// Each splice only puts something in, or writes a number or our own annotation again; taking out is the same the other way round.
 fn prove_splice(splice: &Splice, text: &str, direction: Direction) -> bool {
     let old = text.get(splice.range.clone()).unwrap_or_default();
-    let is_number = |it: &str| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-_.".contains(&byte));
+    let is_number = |it: &str| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit());
     let is_marker = |it: &str| it.starts_with(['\'', '"', '{']) && !it.contains('\n');
-    let is_new_number = is_number(old) && splice.text.parse::<i64>().is_ok();
+    let is_new_number = is_number(old) && is_number(&splice.text);
     let is_again = is_new_number || (is_marker(old) && is_marker(&splice.text));
     match direction {
         Direction::In => old.is_empty() || is_again,

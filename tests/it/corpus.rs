@@ -31,7 +31,7 @@ struct Truth {
 }
 
 /// `None`, and a word about it that no test runner swallows, if there is no corpus.
-fn corpus() -> Option<PathBuf> {
+pub(crate) fn corpus() -> Option<PathBuf> {
     let named = std::env::var_os("NO502_CORPUS").map(PathBuf::from);
     let is_promised = named.is_some();
     let folder = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus"));

@@ -8,6 +8,8 @@ mod check;
 mod corpus;
 mod deploy;
 mod dev;
+mod fix;
+mod fix_live;
 mod injections;
 mod kube_api;
 mod manifest;

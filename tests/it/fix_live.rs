@@ -1,0 +1,1 @@
+//! `no502 fix --undo --live` against an API server in memory.
