@@ -302,7 +302,7 @@ impl<'a> Plan<'a> {
 
     fn announce_sleeps(&mut self, sleeps: &[Sleep<'_>], grace: Option<i64>, own: i64, effective: &Effective) {
         let workload = self.candidate.new;
-        let grace = grace.map(|to| grace_period::notice(workload, to));
+        let grace = grace.map(|to| grace_period::notice(workload, to, self.marker.grace.is_some()));
         let policy = pre_stop::policy(workload, effective).map(|it| format!(" (policy: {it})")).unwrap_or_default();
         let mut texts = pre_stop::notices(sleeps, effective);
         let injections: &[&str] = match (texts.is_empty(), grace.is_some()) {
@@ -326,9 +326,11 @@ impl<'a> Plan<'a> {
     /// What stood there before we first raised it is kept, so that it can be put back, and so that the marker of a manifest that is
     /// applied again is the one which is there.
     fn raise_grace(&mut self, to: i64) {
-        let earlier = self.candidate.old.map(Marker::of).filter(|it| it.grace == Some(to));
+        let sent = self.candidate.new.template.grace_seconds;
+        let earlier = self.candidate.old.map(Marker::of);
+        let earlier = earlier.filter(|it| it.grace.is_some_and(|grace| grace == to || Some(grace) == sent));
         let known = Some(self.marker.clone()).filter(|it| it.grace.is_some()).or(earlier);
-        let before = known.map_or(self.candidate.new.template.grace_seconds, |it| it.grace_before);
+        let before = known.map_or(sent, |it| it.grace_before);
         (self.marker.grace, self.marker.grace_before) = (Some(to), before);
         self.grace = Some(to);
     }

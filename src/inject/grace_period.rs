@@ -53,8 +53,8 @@ pub(super) fn raised(workload: &Workload, sleeps: &[Sleep<'_>], own: i64, settin
 }
 
 /// `grace 30s -> 40s`. The API server fills in 30 before we see the object, so that 30 may be nobody's choice.
-pub(super) fn notice(workload: &Workload, to: i64) -> String {
+pub(super) fn notice(workload: &Workload, to: i64, is_ours: bool) -> String {
     let from = grace_seconds(workload);
-    let explicit = if from == DEFAULT_GRACE_SECONDS { "" } else { "explicit " };
+    let explicit = if is_ours || from == DEFAULT_GRACE_SECONDS { "" } else { "explicit " };
     format!("{explicit}grace {from}s -> {to}s")
 }

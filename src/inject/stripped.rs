@@ -48,8 +48,8 @@ fn operations(new: &Workload, old: &Workload, old_template: &Value) -> Result<Op
     }
     if let Some(grace) = marker.grace.filter(|it| new.template.grace_seconds != Some(*it)) {
         patch.add(&new.pointer(GRACE), Value::from(grace))?;
-        is_stripped = true;
     }
-    // Somebody who takes out the marker alone makes our changes his own.
+    // Somebody who takes out the marker alone makes our changes his own, and a grace period that no sleep of ours needs may be
+    // lowered again.
     if is_stripped { patch.finish().map(Some) } else { Ok(None) }
 }

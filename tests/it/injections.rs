@@ -20,12 +20,23 @@ use crate::stage::{self, Answer, Request};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Case {
+    /// The rows of `reference/mutations.md` 11 that the case is about; `tests/it/mutation_rows.rs` lists them all.
+    #[serde(default)]
+    rows: Vec<String>,
     expect: Expect,
     operation: Option<String>,
     #[serde(default)]
     sub_resource: String,
     #[serde(default)]
     settings: Settings,
+    /// False is the kill switch.
+    enabled: Option<bool>,
+    /// The API server was seen to drop an injected sleep.
+    #[serde(default)]
+    sleep_is_dropped: bool,
+    /// Namespaces have not been read yet.
+    #[serde(default)]
+    namespaces_unread: bool,
     /// The API server's minor version; null while it is not known.
     #[serde(default = "default_server")]
     server: Option<u32>,
@@ -95,12 +106,15 @@ impl Case {
             max_grace_seconds: self.settings.max_grace_seconds.unwrap_or(built_in.max_grace_seconds),
             ..built_in
         };
-        Policies { injection, ..Policies::default() }
+        Policies { injection, is_enabled: self.enabled.unwrap_or(true), ..Policies::default() }
     }
 
     fn snapshot(&self) -> Snapshot {
         let mut store = Store::default();
         store.set_server_minor(self.server);
+        if self.sleep_is_dropped {
+            store.set_sleep_is_dropped();
+        }
         let nodes = self.kubelets.iter().flatten().enumerate().map(|(index, version)| {
             json!({
                 "apiVersion": "v1",
@@ -110,7 +124,12 @@ impl Case {
             })
         });
         let own = (self.operation() != "CREATE").then(|| self.object.clone());
-        let lists = || Resource::ALL.into_iter().filter(|it| *it != Resource::Nodes || self.kubelets.is_some());
+        let is_read = |it: &Resource| match it {
+            Resource::Nodes => self.kubelets.is_some(),
+            Resource::Namespaces => !self.namespaces_unread,
+            _ => true,
+        };
+        let lists = || Resource::ALL.into_iter().filter(is_read);
         lists().for_each(|it| store.start_list(it));
         self.cluster.iter().cloned().chain(own).chain(nodes).for_each(|it| store.apply(stage::facts(&it)));
         lists().for_each(|it| store.finish_list(it));
