@@ -102,7 +102,8 @@ fn is_filled(line: &str, other: &str) -> bool {
         return true;
     }
     let mut rest = other.bytes();
-    line.contains('{') && line.bytes().all(|byte| rest.any(|it| it == byte))
+    let mut without_numbers = line.bytes().filter(|it| !it.is_ascii_digit());
+    line.contains(['{', '}']) && without_numbers.all(|byte| rest.any(|it| it == byte))
 }
 
 /// Each splice only puts something in, or writes a number or our own annotation again; taking out is the same the other way round.

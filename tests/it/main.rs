@@ -10,6 +10,7 @@ mod deploy;
 mod dev;
 mod fix;
 mod fix_live;
+mod fix_styles;
 mod injections;
 mod kube_api;
 mod manifest;
