@@ -273,9 +273,7 @@ impl<'a> Plan<'a> {
             Ok(form) => pre_stop::sleeps(workload, &self.marker, settings, seconds, form),
             Err(_) => Vec::new(),
         };
-        let repaired: Vec<&Container> =
-            self.repairs.iter().filter(|it| it.what != Handler::TcpSocket).map(|it| it.container).collect();
-        let own = grace_period::longest_own_sleep(workload, &repaired);
+        let own = grace_period::longest_own_sleep(workload, &self.repairs);
         let grace = grace_period::raised(workload, &sleeps, own, settings);
         if wanted.is_empty() && grace.is_none() {
             return;

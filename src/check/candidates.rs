@@ -5,11 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
-use super::{
-    doubt,
-    kustomize::Kustomize,
-    objects,
-};
+use super::{doubt, kustomize::Kustomize, objects};
 use crate::{
     facts::{Facts, Meta, Workload},
     fix::Refusal,
@@ -86,7 +82,8 @@ impl Candidates<'_> {
             return refusal("", format!("it is a template (\"{text}\")"), help);
         }
         if let Some(text) = doubt::placeholder_of(workload) {
-            let reason = format!("it has \"{text}\" where Kubernetes accepts no such text, which looks like a placeholder");
+            let reason =
+                format!("it has \"{text}\" where Kubernetes accepts no such text, which looks like a placeholder");
             return refusal("", reason, "fill it in first, or edit it by hand");
         }
         if let Some((pointer, reason)) = objects::fragment(&workload.meta, document.json()) {

@@ -39,8 +39,10 @@ const DIFF_CONTEXT_LINES: usize = 3;
 /// share their text with others by anchors, aliases or merge keys, keys that are set twice. Charts and overlays: fix what they
 /// render to, or write the same lines into the template by hand.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 done, or nothing to do; 1 --check would change something, or something was not edited; \
-                        2 wrong use, or something could not be read or written; 3 the cluster cannot be reached.")]
+#[command(
+    after_help = "Exit codes: 0 done, or nothing to do; 1 --check would change something, or something was not edited; \
+                        2 wrong use, or something could not be read or written; 3 the cluster cannot be reached."
+)]
 pub(super) struct Fix {
     /// Files, folders (.yaml, .yml and .json files below them), or - for standard input, which is printed with its changes;
     /// with --live KIND/NAME, such as deployment/web
@@ -63,7 +65,9 @@ impl Fix {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         if self.live.is_meant() {
             if !self.undo {
-                return Err(anyhow!("--live is for --undo: what is injected into live objects comes from no502 serve").into());
+                return Err(
+                    anyhow!("--live is for --undo: what is injected into live objects comes from no502 serve").into()
+                );
             }
             return self.live.run(&self.paths);
         }
@@ -200,8 +204,11 @@ impl Run<'_> {
         }
         let write = inject::Candidate { old: None, new: workload, template_is_unchanged: false };
         let injection = inject(write, snapshot, policies);
-        let (made, other): (Vec<_>, Vec<_>) =
-            injection.notices.into_iter().filter(|it| !it.text.is_empty()).partition(|it| it.outcome == Outcome::Injected);
+        let (made, other): (Vec<_>, Vec<_>) = injection
+            .notices
+            .into_iter()
+            .filter(|it| !it.text.is_empty())
+            .partition(|it| it.outcome == Outcome::Injected);
         for notice in other {
             self.say(&line(candidate, "", &notice.text))?;
         }
@@ -322,7 +329,7 @@ fn line(candidate: &Candidate<'_>, pointer: &str, text: &str) -> String {
 /// Where the first change is that people care about.
 fn place(patch: &Patch) -> String {
     let paths = || patch.0.iter().map(|it| it.path().as_str());
-    paths().find(|it| it.contains("/spec/containers/")).or_else(|| paths().last()).unwrap_or_default().to_owned()
+    paths().find(|it| it.contains("/spec/containers/")).or_else(|| paths().next_back()).unwrap_or_default().to_owned()
 }
 
 /// What would be done, in the words for what was done.

@@ -16,7 +16,7 @@ pub(super) struct Difference<'a> {
 }
 
 pub(super) fn pointer(path: &[String]) -> String {
-    path.iter().map(|token| format!("/{}", escape(token))).collect()
+    path.iter().flat_map(|token| ["/".to_owned(), escape(token)]).collect()
 }
 
 /// All maps in which something changes.

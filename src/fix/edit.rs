@@ -117,7 +117,8 @@ impl<'a> Editor<'a> {
             return Err(self.refusal(reason, "write it out here, or edit the anchor by hand"));
         }
         if value.is_shared() {
-            let reason = "the place is inside an anchor that an alias refers to, so the edit would change the other place too";
+            let reason =
+                "the place is inside an anchor that an alias refers to, so the edit would change the other place too";
             return Err(self.refusal(reason, "write it out in both places, or edit it by hand"));
         }
         Ok(value)
@@ -250,7 +251,10 @@ impl<'a> Editor<'a> {
     /// The column of the keys of a map by indentation.
     fn indent(&self, map: Written<'a>) -> Result<usize, Refusal> {
         indent(self.text, map).ok_or_else(|| {
-            self.refusal("the map is written in a way that is not edited (tabs, anchors or `?` before its key)", BY_HAND)
+            self.refusal(
+                "the map is written in a way that is not edited (tabs, anchors or `?` before its key)",
+                BY_HAND,
+            )
         })
     }
 

@@ -89,7 +89,10 @@ impl Behind {
 }
 
 fn is_first_on_line(editor: &Editor<'_>, key: Written<'_>) -> bool {
-    editor.text.get(editor.begin_of_line(key.start())..key.start()).is_some_and(|it| it.bytes().all(|byte| byte == b' '))
+    editor
+        .text
+        .get(editor.begin_of_line(key.start())..key.start())
+        .is_some_and(|it| it.bytes().all(|byte| byte == b' '))
 }
 
 /// Takes members out, with the comma in front of them or, for the first one, behind them.

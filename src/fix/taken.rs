@@ -9,7 +9,11 @@ use crate::{facts::Workload, inject::MARKER, patch::escape};
 #[must_use]
 pub fn taken_out(workload: &Workload, patch: &Patch) -> String {
     let parts: Vec<String> = patch.0.iter().filter_map(|operation| part(workload, operation)).collect();
-    if parts.is_empty() { "took out the annotation no502.dev/injected".to_owned() } else { format!("took out {}", parts.join(", ")) }
+    if parts.is_empty() {
+        "took out the annotation no502.dev/injected".to_owned()
+    } else {
+        format!("took out {}", parts.join(", "))
+    }
 }
 
 fn part(workload: &Workload, operation: &PatchOperation) -> Option<String> {
@@ -24,9 +28,10 @@ fn part(workload: &Workload, operation: &PatchOperation) -> Option<String> {
             _ => format!("{} -> the default", grace()),
         });
     }
-    let container = workload.template.containers.iter().find(|it| {
-        path.strip_prefix(&workload.pointer(&it.pointer())).is_some_and(|below| below.starts_with('/'))
-    })?;
+    let container =
+        workload.template.containers.iter().find(|it| {
+            path.strip_prefix(&workload.pointer(&it.pointer())).is_some_and(|below| below.starts_with('/'))
+        })?;
     let what = if path.ends_with("/readinessProbe") {
         "readiness probe".to_owned()
     } else {

@@ -1,9 +1,12 @@
 //! The grace period: time for the longest preStop sleep and for the application to finish what it started. It is only ever raised
 //! (reference: mutations 5).
 
-use super::pre_stop::Sleep;
+use super::{
+    handler_repair::{Handler, Superseded},
+    pre_stop::Sleep,
+};
 use crate::{
-    facts::{Container, ContainerKind, Workload},
+    facts::{ContainerKind, Workload},
     policy::InjectionSettings,
 };
 
@@ -21,15 +24,15 @@ pub(crate) fn longest_sleep(workload: &Workload) -> i64 {
 }
 
 /// The same, without the handlers that are about to be taken out.
-pub(super) fn longest_own_sleep(workload: &Workload, repaired: &[&Container]) -> i64 {
+pub(super) fn longest_own_sleep(workload: &Workload, repairs: &[Superseded<'_>]) -> i64 {
     let regular = workload.template.containers.iter().filter(|it| it.kind == ContainerKind::Regular);
     let known = regular.filter_map(|container| {
         let hook = container.pre_stop.as_ref()?;
-        let is_repaired = repaired.iter().any(|it| std::ptr::eq(*it, container));
-        match hook.sleep_seconds {
-            Some(_) if is_repaired => hook.exec_sleep_seconds,
-            None if is_repaired => None,
-            _ => hook.known_seconds(),
+        let repair = repairs.iter().find(|it| std::ptr::eq(it.container, container) && it.what != Handler::TcpSocket);
+        match repair.map(|it| it.what) {
+            Some(Handler::Sleep) => hook.exec_sleep_seconds,
+            Some(_) => hook.sleep_seconds,
+            None => hook.known_seconds(),
         }
     });
     known.max().unwrap_or_default()

@@ -203,11 +203,13 @@ fn each_change_is_one_line_and_there_is_a_summary() {
 #[test]
 fn all_files_are_one_world() {
     let web = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata:\n      labels: {app: web}\n    spec:\n      containers:\n        - name: web\n";
-    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: [{port: 80}]}\n";
+    let service =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: [{port: 80}]}\n";
     let folder = Folder::with("web.yaml", web).and("service.yaml", service);
     assert_eq!(folder.fix(&["web.yaml"]).out, "nothing to fix\n", "nobody asks it for anything");
     assert!(folder.fix(&["."]).out.ends_with("fixed 1 object in 1 file\n"));
-    let disabled = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n  annotations: {no502.dev/inject: disabled}\n";
+    let disabled =
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n  annotations: {no502.dev/inject: disabled}\n";
     let folder = Folder::with("web.yaml", web).and("service.yaml", service).and("ns.yaml", disabled);
     assert_eq!(folder.fix(&["."]).out, "nothing to fix\n", "the namespace says no");
 }
@@ -355,17 +357,25 @@ fn what_cannot_be_edited_safely_is_left_with_a_reason() {
             "the place is inside an anchor that an alias refers to",
         ),
         (
-            format!("x-spec: &spec\n{}{}", indented("containers: [{name: web, ports: [{containerPort: 80}]}]\n", "  "), {
-                let (head, _) = web.split_once("    spec:\n").unwrap();
-                format!("{head}    spec:\n      <<: *spec\n")
-            }),
+            format!(
+                "x-spec: &spec\n{}{}",
+                indented("containers: [{name: web, ports: [{containerPort: 80}]}]\n", "  "),
+                {
+                    let (head, _) = web.split_once("    spec:\n").unwrap();
+                    format!("{head}    spec:\n      <<: *spec\n")
+                }
+            ),
             "`containers` comes with a merge key",
         ),
         (
-            format!("x-spec: &spec\n{}{}", indented("containers: [{name: web, ports: [{containerPort: 80}]}]\n", "  "), {
-                let (head, _) = web.split_once("    spec:\n").unwrap();
-                format!("{head}    spec: *spec\n")
-            }),
+            format!(
+                "x-spec: &spec\n{}{}",
+                indented("containers: [{name: web, ports: [{containerPort: 80}]}]\n", "  "),
+                {
+                    let (head, _) = web.split_once("    spec:\n").unwrap();
+                    format!("{head}    spec: *spec\n")
+                }
+            ),
             "the place is written as an alias",
         ),
     ];
@@ -425,7 +435,11 @@ fn broken_documents_do_not_stop_the_others() {
 
 #[test]
 fn one_refusal_does_not_stop_the_others_of_the_file() {
-    let text = format!("{}---\n{}", deployment("          lifecycle: ~\n"), deployment("").replace("name: web\nspec", "name: api\nspec"));
+    let text = format!(
+        "{}---\n{}",
+        deployment("          lifecycle: ~\n"),
+        deployment("").replace("name: web\nspec", "name: api\nspec")
+    );
     let folder = Folder::with("web.yaml", &text);
     let outcome = folder.fix(&["."]);
     assert_eq!(outcome.code, 1, "{outcome:?}");
@@ -529,8 +543,11 @@ fn real_manifests_only_gain_lines_and_get_their_text_back() {
     assert_eq!((tree(folder.path()), second.err), (fixed.clone(), first.err), "a second run has nothing to do");
     let undone = folder.fix(&["--undo", "."]);
     assert_eq!((undone.code, undone.err.as_str()), (0, ""));
-    let exceptions: Vec<PathBuf> =
-        tree(folder.path()).into_iter().filter(|(name, bytes)| *bytes != original[name]).map(|(name, _)| name).collect();
+    let exceptions: Vec<PathBuf> = tree(folder.path())
+        .into_iter()
+        .filter(|(name, bytes)| *bytes != original[name])
+        .map(|(name, _)| name)
+        .collect();
     assert!(exceptions.is_empty(), "undo does not give these back: {exceptions:?}");
 
     for variant in 1..4 {

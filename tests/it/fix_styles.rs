@@ -139,7 +139,8 @@ impl Writer<'_> {
                 let members: Vec<String> = map
                     .iter()
                     .map(|(key, value)| {
-                        let mut inner = Writer { tape: Tape(self.tape.0.clone()), out: String::new(), in_scalar: false };
+                        let mut inner =
+                            Writer { tape: Tape(self.tape.0.clone()), out: String::new(), in_scalar: false };
                         inner.flow(value, indent + 2);
                         if style == 1 { format!("\"{key}\": {}", inner.out) } else { format!("{key}: {}", inner.out) }
                     })
@@ -151,7 +152,8 @@ impl Writer<'_> {
                 let items: Vec<String> = items
                     .iter()
                     .map(|value| {
-                        let mut inner = Writer { tape: Tape(self.tape.0.clone()), out: String::new(), in_scalar: false };
+                        let mut inner =
+                            Writer { tape: Tape(self.tape.0.clone()), out: String::new(), in_scalar: false };
                         inner.flow(value, indent + 2);
                         inner.out
                     })
@@ -171,7 +173,9 @@ impl Writer<'_> {
         let text = match style {
             2 if !parts.is_empty() => format!("{open} {} {close}", parts.join(", ")),
             3 if !parts.is_empty() => format!("{open}\n{inner}{}\n{outer}{close}", parts.join(&format!(",\n{inner}"))),
-            4 if !parts.is_empty() => format!("{open}\n{inner}{},\n{outer}{close}", parts.join(&format!(", # c\n{inner}"))),
+            4 if !parts.is_empty() => {
+                format!("{open}\n{inner}{},\n{outer}{close}", parts.join(&format!(", # c\n{inner}")))
+            }
             5 if !parts.is_empty() => format!("{open}{}{close}", parts.join(&format!(",\n{inner}"))),
             _ => format!("{open}{}{close}", parts.join(", ")),
         };
@@ -182,7 +186,8 @@ impl Writer<'_> {
 /// A Deployment with the parts that `parts` says.
 fn deployment(parts: u8) -> Value {
     let has = |bit: u8| parts & (1 << bit) != 0;
-    let mut web = json!({ "name": "web", "image": "web", "ports": [{ "containerPort": 8080 }], "args": ["run", "fast"] });
+    let mut web =
+        json!({ "name": "web", "image": "web", "ports": [{ "containerPort": 8080 }], "args": ["run", "fast"] });
     let mut template = json!({ "metadata": { "labels": { "app": "web" } }, "spec": {} });
     if has(0) {
         web["lifecycle"] = json!({ "postStart": { "exec": { "command": ["warm"] } } });
@@ -215,8 +220,7 @@ fn written(object: &Value, tape: &[u8]) -> String {
     writer.out.push_str(prefix);
     writer.block_map(object.as_object().unwrap(), 0);
     let suffix = ["", "", "\n# end\n", "---\nleft: alone\n", "...\n"][writer.tape.pick(5)];
-    let (has_crlf, is_unended, has_mark) =
-        (writer.tape.once_in(4), writer.tape.once_in(4), writer.tape.once_in(6));
+    let (has_crlf, is_unended, has_mark) = (writer.tape.once_in(4), writer.tape.once_in(4), writer.tape.once_in(6));
     let mut text = writer.out + suffix;
     if is_unended {
         text.truncate(text.trim_end_matches('\n').len());

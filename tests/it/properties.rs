@@ -28,18 +28,27 @@ use crate::{
     worlds::{self, Dice, Object, key, resource},
 };
 
-const CASES: &str = "10000";
+const CASES: u32 = 10_000;
 
-fn runner() -> TestRunner {
-    let cases = std::env::var("PROPTEST_CASES").unwrap_or_else(|_| CASES.to_owned()).parse().unwrap();
+fn runner(cases: u32) -> TestRunner {
+    let cases = std::env::var("PROPTEST_CASES").map_or(cases, |it| it.parse().unwrap());
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
 }
 
 /// Rolls a case, tests it, and makes a failure small before it is shown.
 fn check<T: Debug>(roll: impl Fn(&mut Dice) -> T, test: impl Fn(T) -> Result<(), TestCaseError>) {
+    check_cases(CASES, roll, test);
+}
+
+/// The same for another number of cases.
+pub(crate) fn check_cases<T: Debug>(
+    cases: u32,
+    roll: impl Fn(&mut Dice) -> T,
+    test: impl Fn(T) -> Result<(), TestCaseError>,
+) {
     let strategy = worlds::dice().prop_map(|mut dice| roll(&mut dice));
-    runner().run(&strategy, test).unwrap_or_else(|error| panic!("{error}"));
+    runner(cases).run(&strategy, test).unwrap_or_else(|error| panic!("{error}"));
 }
 
 fn values(objects: &[Object]) -> impl Iterator<Item = &Value> {

@@ -50,12 +50,12 @@ impl Dice {
         byte != 0 && u16::from(byte) * 100 <= u16::from(percent) * 255
     }
 
-    fn pick<T: Clone>(&mut self, of: &[T]) -> T {
+    pub(crate) fn pick<T: Clone>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())].clone()
     }
 
     /// The value in about `percent` of the cases, else null.
-    fn maybe(&mut self, percent: u8, value: impl FnOnce(&mut Self) -> Value) -> Value {
+    pub(crate) fn maybe(&mut self, percent: u8, value: impl FnOnce(&mut Self) -> Value) -> Value {
         if self.chance(percent) { value(self) } else { Value::Null }
     }
 }
@@ -534,7 +534,7 @@ fn list_pointers(value: &Value, pointer: String, pointers: &mut Vec<String>) {
 }
 
 /// The members that are there.
-fn without_nulls(mut value: Value) -> Value {
+pub(crate) fn without_nulls(mut value: Value) -> Value {
     if let Some(map) = value.as_object_mut() {
         map.retain(|_, member| !member.is_null());
     }

@@ -40,6 +40,7 @@ const KINDS: [(&str, &str, [&str; 3]); 3] = [
 
 /// Options of `--live`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_field_names, reason = "the flag is called so")]
 pub(super) struct Live {
     /// Look at live objects in a cluster and not at files: Deployments, StatefulSets and DaemonSets. Lists what it would take
     /// out; writes only with --yes
@@ -122,7 +123,9 @@ impl Live {
                 Err(_) if self.context.is_none() && Config::incluster().is_ok() => Config::incluster()?,
                 Err(error) => {
                     let error = first_line(&error);
-                    return Err(anyhow!("no kubeconfig that can be used: {error}; give --kubeconfig FILE or --context NAME"));
+                    return Err(anyhow!(
+                        "no kubeconfig that can be used: {error}; give --kubeconfig FILE or --context NAME"
+                    ));
                 }
             },
         };
@@ -260,15 +263,12 @@ async fn take_out(found: &[Found], mut exit: Exit) -> Result<Exit, Failure> {
             Err(kube::Error::Api(status)) => Some(format!("not written: {}", status.message)),
             Err(error) => Some(format!("it is not known whether it was written: {}; run again to see", root(error))),
         };
-        match trouble {
-            Some(text) => {
-                exit = Exit::Findings;
-                super::super::report(&anyhow!("{}", it.line(&text)));
-            }
-            None => {
-                written += 1;
-                say(&it.line(&format!("{}; a rollout begins", taken_out(&it.workload, &it.patch))))?;
-            }
+        if let Some(text) = trouble {
+            exit = Exit::Findings;
+            super::super::report(&anyhow!("{}", it.line(&text)));
+        } else {
+            written += 1;
+            say(&it.line(&format!("{}; a rollout begins", taken_out(&it.workload, &it.patch))))?;
         }
     }
     say(&format!("took the injections out of {}", objects(written)))?;

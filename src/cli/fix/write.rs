@@ -21,7 +21,9 @@ pub(super) fn replace(path: &Path, old: &str, new: &str) -> anyhow::Result<()> {
     written(folder, &target, new, &metadata).map_err(|error| {
         let help = match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "make its folder writable",
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => "make room for it",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                "make room for it"
+            }
             _ => "run again once that is repaired",
         };
         anyhow::Error::msg(format!("cannot write it: {error}; {help}"))
@@ -30,7 +32,7 @@ pub(super) fn replace(path: &Path, old: &str, new: &str) -> anyhow::Result<()> {
 
 fn written(folder: &Path, target: &Path, text: &str, metadata: &fs::Metadata) -> io::Result<()> {
     // Hidden, so that neither shells nor no502 take it for a manifest if the program is killed here.
-    let mut file = tempfile::Builder::new().prefix(".no502-").suffix(".tmp").tempfile_in(folder).map_err(plain)?;
+    let mut file = tempfile::Builder::new().prefix(".no502-").suffix(".tmp").tempfile_in(folder).map_err(|error| plain(&error))?;
     file.write_all(text.as_bytes())?;
     let own = file.as_file().metadata()?;
     if (own.uid(), own.gid()) != (metadata.uid(), metadata.gid()) {
@@ -43,9 +45,8 @@ fn written(folder: &Path, target: &Path, text: &str, metadata: &fs::Metadata) ->
 }
 
 /// Without the name of the temporary file, which tells nobody anything.
-fn plain(error: io::Error) -> io::Error {
-    error.raw_os_error().map_or_else(
-        || io::Error::new(error.kind(), error.kind().to_string()),
-        io::Error::from_raw_os_error,
-    )
+fn plain(error: &io::Error) -> io::Error {
+    error
+        .raw_os_error()
+        .map_or_else(|| io::Error::new(error.kind(), error.kind().to_string()), io::Error::from_raw_os_error)
 }
