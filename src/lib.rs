@@ -25,6 +25,7 @@
 //! | what the API server sends and gets | [`review`], [`warning`] |
 //! | the ports, certificates, watches | [`server`], [`certs`], [`watch`] |
 //! | files and folders of manifests, and what is said about them | [`manifest`], [`check`], [`report`] |
+//! | the edits of manifest text that `no502 fix` makes | [`fix`] |
 //! | what `kubectl apply` installs | [`deploy`] |
 //!
 //! # Invariants

@@ -9,7 +9,7 @@ use super::{doubt, kustomize::Kustomize, objects};
 use crate::{
     facts::{Facts, Meta, Workload},
     fix::Refusal,
-    manifest::{Document, Level, Loaded, Source},
+    manifest::{Document, Level, Loaded, Problem, Source},
     snapshot::{Snapshot, Store},
 };
 
@@ -105,20 +105,21 @@ impl Candidates<'_> {
 
     /// A doubtful place inside the document, such as a key that is set twice.
     fn problem_in(&self, document: &Document) -> Option<&str> {
+        let file = document.source().file();
+        let is_doubt = |it: &&Problem| it.level == Level::Warning && it.location.file == *file;
+        let doubts: Vec<&Problem> = self.loaded.problems.iter().filter(is_doubt).collect();
+        if doubts.is_empty() {
+            return None;
+        }
         let begin = document.locate("");
-        let starts = self.loaded.documents.iter().map(|it| it.locate(""));
-        let end = starts.filter(|it| it.file == begin.file && *it > begin).min();
-        let is_inside = |it: &&crate::manifest::Problem| {
-            it.level == Level::Warning
-                && it.location.file == begin.file
-                && it.location >= begin
-                && end.as_ref().is_none_or(|end| it.location < *end)
-        };
-        self.loaded.problems.iter().find(is_inside).map(|it| it.message.as_str())
+        let starts = self.loaded.documents.iter().filter(|it| it.source().file() == file).map(|it| it.locate(""));
+        let end = starts.filter(|it| *it > begin).min();
+        let is_inside = |it: &&Problem| it.location >= begin && end.as_ref().is_none_or(|end| it.location < *end);
+        doubts.into_iter().find(is_inside).map(|it| it.message.as_str())
     }
 }
 
-/// The first text with `{{` in it, or a comment that a template engine reads.
+/// The first text with `{{` in it, where it is not the application's own.
 fn template_in(document: &Document) -> Option<String> {
     let object: Value = serde_json::from_str(document.json()).ok()?;
     braces_in(&object).map(str::to_owned)

@@ -75,7 +75,7 @@ impl<'a> Editor<'a> {
     }
 
     pub(super) fn lines(&self, indent: usize, step: usize) -> Lines<'a> {
-        Lines { indent, step, line_end: self.line_end }
+        Lines { indent, unit: " ", step, line_end: self.line_end }
     }
 
     fn change(&mut self, object: Written<'a>, difference: &Difference<'_>) -> Result<(), Refusal> {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{
     Refusal,
     edit::Editor,
-    render::{FlowStyle, flow_member, pretty_member},
+    render::{FlowStyle, Lines, flow_member, pretty_member},
 };
 use crate::manifest::{Style, Written};
 
@@ -54,10 +54,11 @@ fn add_lines<'a>(
     style: FlowStyle,
     has_comma: bool,
 ) {
-    let indent = key.start() - editor.begin_of_line(key.start());
-    let outer = editor.text.get(editor.begin_of_line(map.start())..).unwrap_or_default();
-    let outer = outer.len() - outer.trim_start_matches(' ').len();
-    let lines = editor.lines(indent, indent.saturating_sub(outer).max(1));
+    let unit = if before(editor, key).starts_with('\t') { "\t" } else { " " };
+    let indent = before(editor, key).len();
+    let outer = before(editor, map);
+    let outer = outer.len() - outer.trim_start_matches(unit).len();
+    let lines = Lines { unit, ..editor.lines(indent, indent.saturating_sub(outer).max(1)) };
     let members = added.iter().map(|(key, new)| {
         let member = if style.is_json { pretty_member(key, new, style, lines) } else { flow_member(key, new, style) };
         format!("{}{member}", lines.start())
@@ -88,11 +89,14 @@ impl Behind {
     }
 }
 
+/// What stands before a value on its line.
+fn before<'a>(editor: &Editor<'a>, value: Written<'_>) -> &'a str {
+    editor.text.get(editor.begin_of_line(value.start())..value.start()).unwrap_or_default()
+}
+
 fn is_first_on_line(editor: &Editor<'_>, key: Written<'_>) -> bool {
-    editor
-        .text
-        .get(editor.begin_of_line(key.start())..key.start())
-        .is_some_and(|it| it.bytes().all(|byte| byte == b' '))
+    let before = before(editor, key);
+    before.bytes().all(|byte| byte == b' ') || before.bytes().all(|byte| byte == b'\t')
 }
 
 /// Takes members out, with the comma in front of them or, for the first one, behind them.

@@ -16,8 +16,10 @@ pub(super) struct FlowStyle {
 /// Where new lines begin.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lines<'a> {
-    /// Spaces in front of a member.
+    /// How many of `unit` are in front of a member.
     pub(super) indent: usize,
+    /// A space; a tab where JSON has tabs.
+    pub(super) unit: &'a str,
     /// How many more a level takes.
     pub(super) step: usize,
     /// The line end of the file.
@@ -26,7 +28,7 @@ pub(super) struct Lines<'a> {
 
 impl Lines<'_> {
     pub(super) fn start(self) -> String {
-        format!("{}{}", self.line_end, " ".repeat(self.indent))
+        format!("{}{}", self.line_end, self.unit.repeat(self.indent))
     }
 
     fn deeper(self) -> Self {
@@ -145,7 +147,7 @@ mod tests {
     #[test]
     fn values_are_written_by_indentation_and_in_brackets() {
         let hook = json!({ "preStop": { "exec": { "command": ["sh", "-c", "sleep 10"] } } });
-        let lines = Lines { indent: 2, step: 2, line_end: "\n" };
+        let lines = Lines { indent: 2, unit: " ", step: 2, line_end: "\n" };
         assert_eq!(
             block_member("lifecycle", false, &hook, lines),
             "\n  lifecycle:\n    preStop:\n      exec:\n        command: [\"sh\", \"-c\", \"sleep 10\"]"

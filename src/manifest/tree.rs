@@ -103,8 +103,10 @@ impl<'t> Tree<'t> {
 
     /// The map that begins at a byte offset.
     pub(super) fn map_at(&self, at: u32) -> Option<u32> {
-        let found = self.nodes.iter().position(|node| node.at == at && matches!(node.kind, Kind::Map));
-        found.map(count)
+        // Nodes are in the order of the text.
+        let first = self.nodes.partition_point(|node| node.at < at);
+        let here = self.nodes.iter().enumerate().skip(first).take_while(|(_, node)| node.at == at);
+        here.into_iter().find(|(_, node)| matches!(node.kind, Kind::Map)).map(|(index, _)| count(index))
     }
 
     /// Ends a map or list: everything pushed since belongs to it.

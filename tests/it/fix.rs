@@ -391,7 +391,7 @@ fn what_cannot_be_edited_safely_is_left_with_a_reason() {
 }
 
 fn indented(text: &str, indent: &str) -> String {
-    text.lines().map(|line| format!("{indent}{line}\n")).collect()
+    text.lines().flat_map(|line| [indent, line, "\n"]).collect()
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Manifests in every style that YAML allows, at random: the edits of `no502 fix` take each of them, only put things in, and give
 //! the text back byte for byte.
 
-use std::{path::Path, sync::Arc};
+use std::{fmt::Write as _, path::Path, sync::Arc};
 
 use no502::{
     facts::Facts,
@@ -52,7 +52,7 @@ impl Writer<'_> {
         }
         if self.tape.once_in(8) {
             let more = if self.in_scalar { 0 } else { self.tape.pick(3) };
-            self.out.push_str(&format!("{}# note: {{a: 1}}\n", " ".repeat(indent + more)));
+            writeln!(self.out, "{}# note: {{a: 1}}", " ".repeat(indent + more)).unwrap();
         }
     }
 
@@ -108,7 +108,7 @@ impl Writer<'_> {
         for item in items {
             self.between(indent);
             let gap = 1 + self.tape.pick(3);
-            self.out.push_str(&format!("{}-{}", " ".repeat(indent), " ".repeat(gap)));
+            write!(self.out, "{}-{}", " ".repeat(indent), " ".repeat(gap)).unwrap();
             match item {
                 Value::Object(map) if !map.is_empty() && !self.tape.once_in(5) => {
                     self.block_map(map, indent + 1 + gap);
@@ -124,7 +124,7 @@ impl Writer<'_> {
     fn block_scalar(&mut self, text: &str, indent: usize) {
         let header = [" |-", " >-"][self.tape.pick(2)];
         let indent = " ".repeat(indent + 1 + self.tape.pick(3));
-        self.out.push_str(&format!("{header}\n{indent}{text}\n"));
+        writeln!(self.out, "{header}\n{indent}{text}").unwrap();
         if self.tape.once_in(3) {
             self.out.push('\n');
         }
@@ -162,7 +162,7 @@ impl Writer<'_> {
             }
             Value::String(text) => {
                 let quote = ["", "'", "\""][self.tape.pick(3)];
-                self.out.push_str(&format!("{quote}{text}{quote}"));
+                write!(self.out, "{quote}{text}{quote}").unwrap();
             }
             other => self.out.push_str(&other.to_string()),
         }
@@ -233,7 +233,7 @@ fn written(object: &Value, tape: &[u8]) -> String {
 
 /// The edited text; the reason if it was refused; `None` if there was nothing to do.
 fn edited(text: &str, direction: Direction) -> Option<Result<String, String>> {
-    let parsed = manifest::parse(text, &Arc::from(Path::new("web.yaml")));
+    let parsed = manifest::parse(text, &Arc::from(Path::new("web")));
     assert!(parsed.problems.is_empty(), "{:?}\n{text}", parsed.problems);
     let documents: Vec<&Document> = parsed.documents.iter().collect();
     let [document] = documents.as_slice() else { panic!("{} documents\n{text}", documents.len()) };
@@ -298,7 +298,7 @@ proptest! {
 }
 
 fn pretty(value: &Value, indent: usize) -> String {
-    let indent = " ".repeat(indent);
+    let indent = if indent == 3 { "\t".to_owned() } else { " ".repeat(indent) };
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
