@@ -25,6 +25,10 @@ use crate::{
     verdict,
 };
 
+/// The API server's minor version that files are written for: the oldest one that Kubernetes supports, and new enough for everything
+/// that is injected.
+const FILES_SERVER_MINOR: u32 = 35;
+
 /// How strict a run is.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Settings {
@@ -53,6 +57,7 @@ pub fn check(loaded: &Loaded, settings: Settings) -> Report {
     let mut findings = Vec::new();
     let mut workloads: Vec<Workload> = Vec::new();
     let mut store = Store::complete();
+    store.set_server_minor(Some(FILES_SERVER_MINOR));
     let mut places: FxHashMap<ObjectName, &Document> = FxHashMap::default();
     for object in whole {
         let own = own_findings(&object.facts).into_iter();

@@ -14,8 +14,10 @@ use json_patch::Patch;
 use serde_json::{Value, json};
 
 pub(crate) use self::{
-    grace_period::{grace_seconds, longest_sleep},
-    readiness_probe::unready,
+    grace_period::{GRACE, grace_seconds, longest_sleep},
+    marker::is_own_sleep,
+    pre_stop::reason_to_skip,
+    readiness_probe::{Unready, asks_for_istio, serving_containers, unready},
 };
 use self::{
     handler_repair::{Handler, Superseded},
@@ -97,27 +99,44 @@ impl Outcome {
 /// Plans the changes to one workload.
 #[must_use]
 pub fn inject<'a>(candidate: Candidate<'a>, snapshot: &'a Snapshot, policies: &Policies) -> Injection {
-    let workload = candidate.new;
-    let namespace = snapshot.namespace(&workload.meta.namespace);
-    let effective = policies.injection_for(namespace, workload);
-    let is_open = !candidate.template_is_unchanged
-        && !workload.meta.deleting
-        && !namespace.is_some_and(|it| it.meta.deleting)
-        && !policies.is_exempt_namespace(&workload.meta.namespace)
-        && (workload.meta.controller.is_none() || !effective.settings.skips_owned || effective.is_opted_in);
-    let Some(kind) = TemplateKind::of(&workload.meta).filter(|_| is_open) else { return Injection::default() };
-
-    let mut plan = Plan::new(candidate, effective);
-    plan.repair();
-    let is_covered = plan.effective.is_opted_in || plan.effective.settings.kinds.contains(&kind);
-    if policies.is_enabled && is_covered && plan.effective.settings.mode != Mode::Disabled {
-        if namespace.is_none() && !snapshot.synced().has(Resource::Namespaces) {
-            plan.skip(&["prestop"], "still reading the settings of namespaces; nothing injected".to_owned());
-        } else {
-            plan.add_everything(snapshot);
-        }
+    if candidate.template_is_unchanged {
+        return Injection::default();
     }
-    plan.finish()
+    let namespace = snapshot.namespace(&candidate.new.meta.namespace);
+    let effective = policies.injection_for(namespace, candidate.new);
+    Plan::of(candidate, effective, snapshot, policies).map_or_else(Injection::default, Plan::finish)
+}
+
+/// What the mutating half would add to a workload that is created as it is, whether or not the mode `warn` holds it back.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    /// The containers that get a preStop sleep.
+    pub(crate) sleeping: Vec<&'a Container>,
+    /// Its length.
+    pub(crate) seconds: i64,
+    /// What the grace period is raised to; `None` if it is long enough.
+    pub(crate) grace: Option<i64>,
+    /// The containers that get a readiness probe.
+    pub(crate) probed: Vec<&'a Container>,
+}
+
+/// The rules about what is missing ask here, so that they and the mutating half cannot disagree.
+pub(crate) fn wanted<'a>(
+    workload: &'a Workload,
+    effective: &Effective,
+    snapshot: &'a Snapshot,
+    policies: &Policies,
+) -> Option<Wanted<'a>> {
+    let mut effective = effective.clone();
+    if effective.settings.mode == Mode::Warn {
+        effective.settings.mode = Mode::Inject;
+    }
+    let candidate = Candidate { old: None, new: workload, template_is_unchanged: false };
+    let plan = Plan::of(candidate, effective, snapshot, policies)?;
+    let sleeping: Vec<&Container> = plan.sleeps.iter().map(|(it, _)| *it).filter(|it| it.pre_stop.is_none()).collect();
+    let seconds = sleeping.first().and_then(|it| plan.marker.get(&it.name)?.pre_stop).unwrap_or_default();
+    let probed = plan.probes.iter().filter(|(_, it)| matches!(it, ProbeChange::Add(..))).map(|(it, _)| *it).collect();
+    Some(Wanted { sleeping, seconds, grace: plan.grace, probed })
 }
 
 /// True if the API server has just taken out a sleep that we had put in: the marker is new and the hook is not there. A server
@@ -169,6 +188,31 @@ enum ProbeChange {
 }
 
 impl<'a> Plan<'a> {
+    /// `None` for a write of which nothing may be changed, not even repaired.
+    fn of(candidate: Candidate<'a>, effective: Effective, snapshot: &'a Snapshot, policies: &Policies) -> Option<Self> {
+        let workload = candidate.new;
+        let namespace = snapshot.namespace(&workload.meta.namespace);
+        let is_open = !candidate.template_is_unchanged
+            && !workload.meta.deleting
+            && !namespace.is_some_and(|it| it.meta.deleting)
+            && !policies.is_exempt_namespace(&workload.meta.namespace);
+        let kind = TemplateKind::of(&workload.meta).filter(|_| is_open)?;
+
+        let mut plan = Self::new(candidate, effective);
+        plan.repair();
+        let settings = &plan.effective.settings;
+        let is_left_alone = settings.skips_owned && workload.meta.controller.is_some();
+        let is_covered = plan.effective.is_opted_in || settings.kinds.contains(&kind) && !is_left_alone;
+        if policies.is_enabled && is_covered && plan.effective.settings.mode != Mode::Disabled {
+            if namespace.is_none() && !snapshot.synced().has(Resource::Namespaces) {
+                plan.skip(&["prestop"], "still reading the settings of namespaces; nothing injected".to_owned());
+            } else {
+                plan.add_everything(snapshot);
+            }
+        }
+        Some(plan)
+    }
+
     fn new(candidate: Candidate<'a>, effective: Effective) -> Self {
         let sent_marker = Marker::of(candidate.new);
         let mut marker = sent_marker.clone();
@@ -436,8 +480,6 @@ impl<'a> Plan<'a> {
         patch.finish()
     }
 }
-
-const GRACE: &str = "/spec/terminationGracePeriodSeconds";
 
 fn hook(seconds: i64, form: Form) -> Value {
     match form {

@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 use crate::{
     facts::{Meta, Workload},
     link::{Hop, Scene, State},
-    policy::Effective,
+    policy::{Effective, Policies},
     snapshot::{Snapshot, World},
 };
 
@@ -42,7 +42,7 @@ pub enum Check {
 }
 
 /// A workload, what is around it, and what the platform team wants of it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Setting<'a> {
     /// The workload, as it is written.
     pub workload: &'a Workload,
@@ -50,6 +50,8 @@ pub struct Setting<'a> {
     pub snapshot: &'a Snapshot,
     /// The settings that are in force for it.
     pub effective: &'a Effective,
+    /// What holds for every workload.
+    pub policies: &'a Policies,
 }
 
 /// A rule about one kind of hop. The three functions are apart so that wording cannot change finding.

@@ -17,6 +17,14 @@ rules! {
     ingress_service_missing,
     ingress_port_missing,
     probe_port_unresolved,
+    prestop_missing,
+    prestop_exceeds_grace,
+    prestop_no_delay,
+    grace_too_short,
+    ingress_timeout_exceeds_drain,
+    readiness_missing,
+    publish_not_ready_exposed,
+    mesh_sidecar_exits_first,
 }
 
 /// The rule of that id.

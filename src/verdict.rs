@@ -1,8 +1,11 @@
 //! The only place that decides: findings, policies and what must always be allowed, to allowed or denied.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::sync::Arc;
+
 use crate::{
     facts::{BREAK_GLASS, Facts, Meta, Workload, WorkloadForm},
+    inject::{Candidate, inject},
     link::{self, Write},
     policy::{Action, Policies},
     rule::{Cause, Check, Fault, Finding, ObjectName, Rule, Setting},
@@ -66,7 +69,24 @@ pub fn decide(
     for finding in findings {
         verdict.add(&finding, write.is_deletion(), cap.as_ref(), policies, now);
     }
+    verdict.warnings.extend(restart_hint(write, snapshot, policies).map(|it| (Rank::Risk, it)));
     verdict
+}
+
+/// How the defaults come into a template that this write keeps. Said only where somebody asked for it: most writes keep it.
+fn restart_hint(write: Write<'_>, snapshot: &Snapshot, policies: &Policies) -> Option<String> {
+    let (Some(Facts::Workload(old)), Some(Facts::Workload(new))) = (write.old, write.new) else { return None };
+    if !keeps_template(write) {
+        return None;
+    }
+    let effective = policies.injection_for(snapshot.namespace(&new.meta.namespace), new);
+    if !effective.settings.hints_restart {
+        return None;
+    }
+    let candidate = Candidate { old: Some(old), new, template_is_unchanged: false };
+    let is_wanted = inject(candidate, snapshot, policies).patch.is_some();
+    let text = "template unchanged; defaults apply at the next rollout (kubectl rollout restart)";
+    is_wanted.then(|| format!("no502: {}: {text}", new.meta))
 }
 
 /// Writes that no rule is asked about (design 4, "always allowed").
@@ -114,17 +134,21 @@ fn finding(rule: &Rule, workload: &Workload, fault: Fault, cause: Cause) -> Find
 
 /// What a new pod template risks where it is. A write that keeps the template says nothing new about it, and jobs, whose pods serve
 /// nobody, and what a controller made are not asked.
-fn template_findings(write: Write<'_>, snapshot: &Snapshot, policies: &Policies) -> Vec<Finding> {
+#[must_use]
+pub fn template_findings(write: Write<'_>, snapshot: &Snapshot, policies: &Policies) -> Vec<Finding> {
     let Some(Facts::Workload(workload)) = write.new else { return Vec::new() };
-    let is_old = matches!(write.old, Some(Facts::Workload(old)) if old.template == workload.template);
-    if is_old || !makes_serving_pods(workload) {
+    if keeps_template(write) || !makes_serving_pods(workload) {
         return Vec::new();
     }
+    let old = match write.old {
+        Some(Facts::Workload(old)) => Some(old),
+        _ => None,
+    };
     let asked = |check: &Check| match check {
         Check::Template(check) => Some(*check),
         _ => None,
     };
-    ask_around(workload, snapshot, policies, asked)
+    ask_around(workload, old, snapshot, policies, asked)
 }
 
 /// The same for files, in which nothing has been injected either.
@@ -137,7 +161,16 @@ pub fn file_findings(workload: &Workload, snapshot: &Snapshot, policies: &Polici
         Check::Template(check) | Check::Injected(check) => Some(*check),
         _ => None,
     };
-    ask_around(workload, snapshot, policies, asked)
+    ask_around(workload, None, snapshot, policies, asked)
+}
+
+/// True if the pod template is the old one, image and all: then both share its facts ([`PodTemplate`](crate::facts::PodTemplate)). Equal
+/// facts are not enough, because a new image starts a rollout as well.
+fn keeps_template(write: Write<'_>) -> bool {
+    match (write.old, write.new) {
+        (Some(Facts::Workload(old)), Some(Facts::Workload(new))) => Arc::ptr_eq(&old.template, &new.template),
+        _ => false,
+    }
 }
 
 fn makes_serving_pods(workload: &Workload) -> bool {
@@ -146,21 +179,35 @@ fn makes_serving_pods(workload: &Workload) -> bool {
 
 type AskTemplate = fn(&Setting<'_>, &mut Vec<Fault>);
 
+/// A fault that the old template has as well, where it is now, is no fault of this write.
 fn ask_around(
     workload: &Workload,
+    old: Option<&Workload>,
     snapshot: &Snapshot,
     policies: &Policies,
     asked: impl Fn(&Check) -> Option<AskTemplate>,
 ) -> Vec<Finding> {
     let namespace = snapshot.namespace(&workload.meta.namespace);
+    if namespace.is_none() && !snapshot.synced().has(Resource::Namespaces) {
+        // What the platform team wants there is not known yet.
+        return Vec::new();
+    }
     let effective = policies.injection_for(namespace, workload);
-    let setting = Setting { workload, snapshot, effective: &effective };
+    let setting = Setting { workload, snapshot, effective: &effective, policies };
     let mut findings = Vec::new();
     for rule in rules::ALL {
         let Some(check) = asked(&rule.check) else { continue };
         let mut faults = Vec::new();
         check(&setting, &mut faults);
-        findings.extend(faults.into_iter().map(|it| finding(rule, workload, it, Cause::ThisWrite)));
+        let mut known = Vec::new();
+        if let Some(old) = old.filter(|_| !faults.is_empty()) {
+            check(&Setting { workload: old, ..setting }, &mut known);
+        }
+        for fault in faults {
+            let is_known = known.iter().any(|it| it.key == fault.key && it.kind == fault.kind);
+            let cause = if is_known { Cause::Standing } else { Cause::ThisWrite };
+            findings.push(finding(rule, workload, fault, cause));
+        }
     }
     findings
 }

@@ -11,7 +11,8 @@ use crate::{
     facts::{Facts, Labels, Meta, Workload},
     manifest::{Document, Level as Trouble, Loaded},
     report::Level,
-    rule::{Finding, Kind},
+    rule::{Check, Finding, Kind},
+    rules,
 };
 
 /// Why a finding says less than it could.
@@ -80,6 +81,10 @@ impl Doubts {
                 "\"{text}\" is nothing that Kubernetes accepts here; if it is a placeholder, fill it in first"
             )));
         }
+        if is_about_a_template(finding) {
+            let may_be_patched = self.kustomize.covers(document.source().file());
+            return may_be_patched.then(|| Doubt::uncertain(RENDER_HELP.to_owned()));
+        }
         let side = match (finding.kind, finding.object.kind.as_str()) {
             (Kind::Absent | Kind::Mismatch, "Service") => Side::Pods,
             (Kind::Absent, "Ingress") => Side::Service,
@@ -142,6 +147,11 @@ impl Doubt {
             Strength::Uncertain => format!("{}; if not: {help}", self.why),
         }
     }
+}
+
+/// What a pod template lacks, an overlay may add.
+fn is_about_a_template(finding: &Finding) -> bool {
+    rules::find(finding.rule).is_some_and(|it| matches!(it.check, Check::Template(_) | Check::Injected(_)))
 }
 
 /// `monitoring.coreos.com` is within `coreos.com`.
@@ -226,7 +236,10 @@ fn odd_label(labels: &Labels) -> Option<&str> {
 fn placeholder_in(document: &Document, field: &str) -> Option<String> {
     let object: Value = serde_json::from_str(document.json()).ok()?;
     let is_legal = if field.starts_with("/spec/selector") { is_label } else { is_name };
-    illegal_text(object.pointer(field)?, is_legal).map(str::to_owned)
+    let value = object.pointer(field)?;
+    // Below a container stand images, commands and values of the application's own.
+    let is_free = field.contains("ontainers/") && (value.is_object() || value.is_array());
+    if is_free { None } else { illegal_text(value, is_legal).map(str::to_owned) }
 }
 
 fn illegal_text(value: &Value, is_legal: fn(&str) -> bool) -> Option<&str> {

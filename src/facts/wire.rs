@@ -182,6 +182,8 @@ pub(crate) struct Container<'a> {
     #[serde(borrow)]
     pub(crate) name: Scalar<'a>,
     #[serde(borrow)]
+    pub(crate) command: List<Scalar<'a>>,
+    #[serde(borrow)]
     pub(crate) ports: List<ContainerPort<'a>>,
     #[serde(borrow)]
     pub(crate) readiness_probe: Maybe<Probe<'a>>,

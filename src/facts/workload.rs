@@ -107,6 +107,8 @@ pub struct Container {
     pub index: usize,
     /// Its ports, as a range of [`PodTemplate::ports`]; empty for init containers.
     pub ports: Range<usize>,
+    /// Its command does nothing but sleep, as in pods that people open a shell in: nobody answers there.
+    pub is_idle: bool,
     /// The HTTP and TCP probes.
     pub probes: Box<[Probe]>,
     /// The handlers of the readiness probe; `None` without one.
@@ -177,6 +179,8 @@ pub struct PreStop {
     pub exec_sleep_seconds: Option<i64>,
     /// The `exec` is `["sleep", "N"]` and nothing else, the form that no502 injects.
     pub is_bare_sleep: bool,
+    /// A word of the `exec` says that it may wait, wherever it stands.
+    pub may_wait: bool,
 }
 
 /// The handlers of a probe. A valid probe has exactly one.
@@ -343,6 +347,7 @@ impl Container {
             kind,
             index,
             ports: first..ports.len(),
+            is_idle: is_idle(&container.command.0),
             probes: probes.into_iter().filter_map(|(role, probe)| Probe::read(role, probe)).collect(),
             readiness: container.readiness_probe.0.as_ref().map(Handlers::read),
             pre_stop: lifecycle.and_then(|it| it.pre_stop.0.as_ref()).map(PreStop::read),
@@ -405,6 +410,7 @@ impl PreStop {
             has_exec: hook.exec.is_present(),
             has_request: hook.http_get.is_present() || hook.tcp_socket.is_present(),
             exec_sleep_seconds: hook.exec.0.as_ref().and_then(exec_sleep_seconds),
+            may_wait: hook.exec.0.as_ref().is_some_and(may_wait),
             is_bare_sleep: hook.exec.0.as_ref().is_some_and(|it| {
                 matches!(it.command.0.as_slice(), [sleep, seconds] if sleep.text() == "sleep" && seconds.text().parse::<i64>().is_ok())
             }),
@@ -418,11 +424,28 @@ impl PreStop {
     }
 }
 
+/// `Start-Sleep 15`, `/wait-shutdown`, `drain.sh`: how long they take is anybody's guess.
+fn may_wait(exec: &wire::Exec<'_>) -> bool {
+    let says_so = |text: &str| ["sleep", "wait", "drain"].iter().any(|it| text.contains(it));
+    exec.command.0.iter().any(|it| says_so(&it.text().to_ascii_lowercase()))
+}
+
+/// `["/bin/sleep", "infinity"]`, `["sh", "-c", "sleep 1d"]`, `["tail", "-f", "/dev/null"]`.
+fn is_idle(command: &[wire::Scalar<'_>]) -> bool {
+    let words: Vec<&str> = match command {
+        [shell, flag, script] if flag.text() == "-c" && is_program(shell.text(), &SHELLS) => {
+            script.text().split_whitespace().collect()
+        }
+        _ => return command.first().is_some_and(|it| is_program(it.text(), &["sleep", "tail"])),
+    };
+    matches!(words.as_slice(), [sleep, _] if is_program(sleep, &["sleep"]))
+}
+
 /// Seconds of `["sleep", "15"]`, `["/bin/sh", "-c", "sleep 15"]` and `["sh", "-c", "sleep 15 && nginx -s quit"]`.
 fn exec_sleep_seconds(exec: &wire::Exec<'_>) -> Option<i64> {
     let command: Vec<&str> = exec.command.0.iter().map(wire::Scalar::text).collect();
     let words: Vec<&str> = match command.as_slice() {
-        [shell, "-c", script] if is_program(shell, &["sh", "bash", "ash", "dash"]) => {
+        [shell, "-c", script] if is_program(shell, &SHELLS) => {
             script.split(|letter: char| letter.is_whitespace() || letter == ';').filter(|it| !it.is_empty()).collect()
         }
         _ => command,
@@ -432,6 +455,8 @@ fn exec_sleep_seconds(exec: &wire::Exec<'_>) -> Option<i64> {
         _ => None,
     }
 }
+
+const SHELLS: [&str; 4] = ["sh", "bash", "ash", "dash"];
 
 fn is_program(path: &str, names: &[&str]) -> bool {
     names.contains(&path.rsplit('/').next().unwrap_or(path))

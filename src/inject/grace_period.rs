@@ -10,6 +10,9 @@ use crate::{
     policy::InjectionSettings,
 };
 
+/// Where it stands in a pod template.
+pub(crate) const GRACE: &str = "/spec/terminationGracePeriodSeconds";
+
 /// What Kubernetes fills in for a pod that says nothing.
 pub(crate) const DEFAULT_GRACE_SECONDS: i64 = 30;
 

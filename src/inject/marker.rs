@@ -117,6 +117,11 @@ impl Marker {
     }
 }
 
+/// True if the container's hook is the sleep that was put in.
+pub(crate) fn is_own_sleep(workload: &Workload, container: &Container) -> bool {
+    Marker::of(workload).own_sleep(container).is_some()
+}
+
 /// True if the template has the annotation, readable or not.
 pub(super) fn is_there(workload: &Workload) -> bool {
     workload.template.own.get(MARKER.trim_start_matches(OWN_PREFIX)).is_some()

@@ -100,7 +100,7 @@ fn native_sleep_is_missing(snapshot: &Snapshot) -> Option<String> {
 }
 
 /// Why a sleep would do harm or nothing.
-pub(super) fn reason_to_skip(workload: &Workload) -> Option<String> {
+pub(crate) fn reason_to_skip(workload: &Workload) -> Option<String> {
     if workload.is_recreate {
         return Some(
             "strategy Recreate: a preStop sleep would only lengthen the downtime; nothing injected".to_owned(),
@@ -160,6 +160,6 @@ pub(super) fn declares_a_serving_port(workload: &Workload) -> bool {
 }
 
 /// Names of ports that serve operators and not clients.
-fn is_side_port(name: &str) -> bool {
+pub(super) fn is_side_port(name: &str) -> bool {
     name.contains("metrics") || ["prom", "debug", "health", "admin"].iter().any(|it| name.starts_with(it))
 }

@@ -6,6 +6,7 @@
 
 use smol_str::SmolStr;
 
+use super::pre_stop::is_side_port;
 use crate::{
     facts::{Container, ContainerKind, ContainerPort, PortRef, Protocol, Service, ServicePort, Workload},
     policy::InjectionSettings,
@@ -62,8 +63,9 @@ pub(crate) fn unready<'a>(
                 backends.any(|it| it.port.as_ref().is_none_or(|it| names(it, port)))
             })
         };
-        for port in service.ports.iter().filter(|it| it.protocol == Protocol::Tcp) {
-            served.extend(serving(workload, service, port).map(|it| Served { is_routed: is_routed_to(port), ..it }));
+        for port in service.ports.iter().filter(|it| it.protocol == Protocol::Tcp && !is_side_port(&it.name)) {
+            let found = serving(workload, service, port).filter(|it| !it.container.is_idle);
+            served.extend(found.map(|it| Served { is_routed: is_routed_to(port), ..it }));
         }
     }
     // Of several ports of one container the one that an Ingress leads to, else that of the first Service.
@@ -88,6 +90,12 @@ pub(crate) fn unready<'a>(
         unready = unready.into_iter().filter_map(|it| asked_for(it, port, workload, snapshot)).collect();
     }
     unready
+}
+
+/// The containers that a Service with a clientele of its own sends traffic to, each once.
+pub(crate) fn serving_containers<'a>(workload: &'a Workload, snapshot: &'a Snapshot) -> Vec<&'a Container> {
+    let all = unready(workload, snapshot, &InjectionSettings::default(), &|_| true);
+    all.into_iter().map(|it| it.container).collect()
 }
 
 /// A Service whose clients are kept away from pods that are not ready, and whose pods do not need it to become so
@@ -136,6 +144,9 @@ fn serving<'a>(workload: &'a Workload, service: &'a Service, port: &ServicePort)
     };
     if let Some(container) = regular.clone().find(is_claimed) {
         let declared = template.ports[container.ports.clone()].iter().find(|it| is_target(it))?;
+        if is_side_port(&declared.name) {
+            return None;
+        }
         return Some(served(container, declared.number, &declared.name));
     }
     match (&port.target, regular.next(), regular.next()) {
@@ -175,7 +186,8 @@ fn obstacle(it: &Served<'_>, workload: &Workload, snapshot: &Snapshot) -> Option
     None
 }
 
-fn asks_for_istio(workload: &Workload, snapshot: &Snapshot) -> bool {
+/// True if Istio puts its proxy into the pods.
+pub(crate) fn asks_for_istio(workload: &Workload, snapshot: &Snapshot) -> bool {
     let namespace = snapshot.namespace(&workload.meta.namespace);
     let mesh = workload.template.mesh;
     !mesh.refuses_istio && (mesh.asks_for_istio || namespace.is_some_and(|it| it.injects_istio))

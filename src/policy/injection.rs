@@ -35,6 +35,8 @@ pub struct InjectionSettings {
     pub probe: ProbeValues,
     /// Containers that nothing is put into.
     pub excluded_containers: Vec<SmolStr>,
+    /// A write that keeps a pod template which lacks something is told how it comes in.
+    pub hints_restart: bool,
 }
 
 /// Longest sleep that can be set, in seconds (reference: mutations 11.1).
@@ -64,6 +66,7 @@ impl Default for InjectionSettings {
             readiness_port: None,
             probe: ProbeValues::default(),
             excluded_containers: Vec::new(),
+            hints_restart: false,
         }
     }
 }
@@ -233,7 +236,7 @@ struct Setting {
 }
 
 /// Every setting, in the order in which they are put into effect on one level: a length of its own beats the preset beside it.
-const SETTINGS: [Setting; 13] = [
+const SETTINGS: [Setting; 14] = [
     Setting {
         key: "inject",
         allowed: "enabled, warn or disabled",
@@ -313,6 +316,11 @@ const SETTINGS: [Setting; 13] = [
             settings.excluded_containers = list(text).map(SmolStr::new).collect();
             Some(())
         },
+    },
+    Setting {
+        key: "restart-hint",
+        allowed: "true or false",
+        set: |settings, text| text.parse().ok().map(|it| settings.hints_restart = it),
     },
 ];
 

@@ -28,14 +28,17 @@ const BUILD_LIMIT_MINUTES: u64 = 60;
 const KUBECTL_VERSION: Version = Version::V1_37;
 const KUBERNETES_MODULE: &str = "k8s.io/kubernetes";
 const ETCD_MODULE: &str = "go.etcd.io/etcd/server/v3";
+const HELM_MODULE: &str = "helm.sh/helm/v4";
 
 /// The programs of one control plane.
 #[derive(Clone, Debug)]
 pub(crate) struct Binaries {
     pub(crate) etcd: PathBuf,
     pub(crate) apiserver: PathBuf,
-    pub(crate) controller_manager: PathBuf,
+    /// Where the version has one.
+    pub(crate) controller_manager: Option<PathBuf>,
     pub(crate) kubectl: PathBuf,
+    pub(crate) helm: PathBuf,
 }
 
 impl Binaries {
@@ -53,11 +56,16 @@ impl Binaries {
                 Some(path) => path,
                 None => kubernetes.program("kube-apiserver")?,
             },
-            controller_manager: kubernetes.program("kube-controller-manager")?,
+            controller_manager: if version.has_controllers() {
+                Some(kubernetes.program("kube-controller-manager")?)
+            } else {
+                None
+            },
             kubectl: match assets.any_version("kubectl") {
                 Some(path) => path,
                 None => kubectl_module.program("kubectl")?,
             },
+            helm: Module::helm().program("helm")?,
         })
     }
 }
@@ -102,17 +110,23 @@ impl Module {
         Self { name: "etcd".into(), source: ETCD_MODULE, linker_flags: |_| "-s -w".into() }
     }
 
+    fn helm() -> Self {
+        let linker_flags = |version: &str| format!("-s -w -X {HELM_MODULE}/internal/version.version={version}");
+        Self { name: "helm".into(), source: HELM_MODULE, linker_flags }
+    }
+
     fn kubernetes(version: Version) -> Self {
         let linker_flags = match version {
             Version::V1_37 => |git_version: &str| kubernetes_linker_flags(git_version, Version::V1_37),
             Version::V1_35 => |git_version: &str| kubernetes_linker_flags(git_version, Version::V1_35),
+            Version::V1_33 => |git_version: &str| kubernetes_linker_flags(git_version, Version::V1_33),
         };
         Self { name: format!("kubernetes-{version}"), source: KUBERNETES_MODULE, linker_flags }
     }
 
     /// The import path of a program; etcd's is the root of its module.
     fn package(&self, program: &str) -> String {
-        if self.source == ETCD_MODULE { ETCD_MODULE.into() } else { format!("{KUBERNETES_MODULE}/cmd/{program}") }
+        if self.source == ETCD_MODULE { ETCD_MODULE.into() } else { format!("{}/cmd/{program}", self.source) }
     }
 
     /// The path of a program in the cache, after building it if it is not there.

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -14,9 +14,10 @@ use std::{
 
 use super::{
     Binaries, Version,
+    api::Api,
+    client::{Client, Output},
     error::Error,
     etcd::EtcdClient,
-    kubectl::{Kubectl, Output},
     pki::{CertificateFiles, Pki, SigningKeyFiles},
     process::Process,
     run_folder::RunFolder,
@@ -26,6 +27,7 @@ use super::{
 const ETCD: &str = "etcd";
 const APISERVER: &str = "kube-apiserver";
 const CONTROLLER_MANAGER: &str = "kube-controller-manager";
+const KUBECTL_PROXY: &str = "kubectl-proxy";
 
 const SERVICE_RANGE: &str = "10.96.0.0/16";
 /// The first address of the range: the `kubernetes` Service.
@@ -65,10 +67,12 @@ pub(crate) struct ControlPlane {
     serving: CertificateFiles,
     tokens: SigningKeyFiles,
     etcd_client: EtcdClient,
-    kubectl: Kubectl,
+    kubectl: Client,
+    helm: Client,
     apiserver_port: u16,
     namespaces: AtomicU32,
     // Dropped in this order.
+    api: Mutex<Option<Arc<Api>>>,
     controller_manager: Option<Process>,
     apiserver: Mutex<Option<Process>>,
     etcd: Option<Process>,
@@ -84,11 +88,9 @@ impl ControlPlane {
         let pki = Pki::create(folder.path().join("pki"))?;
         let serving = pki.server(&["localhost", "127.0.0.1", KUBERNETES_SERVICE_ADDRESS])?;
         let tokens = pki.service_account_key()?;
-        let kubectl = Kubectl {
-            program: binaries.kubectl.clone(),
-            kubeconfig: folder.path().join("admin.kubeconfig"),
-            home: folder.path().join("kubectl-home"),
-        };
+        let (kubeconfig, home) = (folder.path().join("admin.kubeconfig"), folder.path().join("home"));
+        let helm = Client::helm(binaries.helm.clone(), kubeconfig.clone(), home.clone());
+        let kubectl = Client::kubectl(binaries.kubectl.clone(), kubeconfig, home);
         let mut control_plane = Self {
             options,
             binaries,
@@ -97,8 +99,10 @@ impl ControlPlane {
             tokens,
             etcd_client: EtcdClient::new(String::new()),
             kubectl,
+            helm,
             apiserver_port: 0,
             namespaces: AtomicU32::new(0),
+            api: Mutex::new(None),
             controller_manager: None,
             apiserver: Mutex::new(None),
             etcd: None,
@@ -149,11 +153,34 @@ impl ControlPlane {
         self.kubectl.run(args, stdin)
     }
 
-    /// Makes a namespace for one test and waits until pods can be made in it.
+    /// kubectl with more environment.
+    pub(crate) fn kubectl_with(&self, environment: &[(&str, &str)], args: &[&str]) -> Result<Output, Error> {
+        self.kubectl.run_with(environment, args, None)
+    }
+
+    /// Calls helm as a cluster administrator, like [`kubectl`](Self::kubectl).
+    pub(crate) fn helm(&self, args: &[&str]) -> Result<Output, Error> {
+        self.helm.run(args, None)
+    }
+
+    /// Plain requests of a cluster administrator.
+    pub(crate) fn api(&self) -> Result<Arc<Api>, Error> {
+        let mut api = self.api.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(api) = &*api {
+            return Ok(Arc::clone(api));
+        }
+        let started = Arc::new(Api::start(self.kubectl.program(), self.kubeconfig(), &self.log(KUBECTL_PROXY))?);
+        *api = Some(Arc::clone(&started));
+        Ok(started)
+    }
+
+    /// Makes a namespace for one test and waits until pods can be made in it, where there are controllers.
     pub(crate) fn namespace(&self) -> Result<String, Error> {
         let name = format!("test-{}", self.namespaces.fetch_add(1, Ordering::Relaxed));
         self.kubectl(&["create", "namespace", &name], None)?.success()?;
-        self.await_default_service_account(&name)?;
+        if self.options.version.has_controllers() {
+            self.await_default_service_account(&name)?;
+        }
         Ok(name)
     }
 
@@ -213,7 +240,8 @@ impl ControlPlane {
             )?;
             control_plane.try_start_apiserver()
         })?;
-        self.start_controller_manager()?;
+        let Some(program) = self.binaries.controller_manager.clone() else { return self.await_default_namespace() };
+        self.start_controller_manager(&program)?;
         let ready = self.await_default_service_account("default");
         self.controller_manager.as_ref().map_or(Ok(()), Process::must_run)?;
         ready
@@ -300,10 +328,10 @@ impl ControlPlane {
         Ok(started)
     }
 
-    fn start_controller_manager(&mut self) -> Result<(), Error> {
+    fn start_controller_manager(&mut self, program: &Path) -> Result<(), Error> {
         let kubeconfig = self.folder.path().join("controller-manager.kubeconfig");
         self.pki.kubeconfig(&kubeconfig, &self.apiserver_url(), "system:kube-controller-manager", None)?;
-        let mut command = component(&self.binaries.controller_manager);
+        let mut command = component(program);
         command
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!("--service-account-private-key-file={}", self.tokens.private.display()))
@@ -318,6 +346,15 @@ impl ControlPlane {
         self.controller_manager =
             Some(Process::start(CONTROLLER_MANAGER, command, &self.folder.log(CONTROLLER_MANAGER))?);
         Ok(())
+    }
+
+    /// The API server makes it itself, a moment after it is ready.
+    fn await_default_namespace(&self) -> Result<(), Error> {
+        let limit = Duration::from_secs(APISERVER_LIMIT_SECONDS);
+        wait::until("namespace default is there", limit, || {
+            let output = self.kubectl(&["get", "namespace", "default"], None)?;
+            Ok(if output.status.success() { Look::Met(()) } else { Look::NotYet(output.stderr) })
+        })
     }
 
     fn await_default_service_account(&self, namespace: &str) -> Result<(), Error> {

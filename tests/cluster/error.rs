@@ -49,9 +49,15 @@ pub(crate) enum Error {
     /// etcd could not be asked, or answered with an error.
     #[error("etcd, {path}: {problem}")]
     Etcd { path: &'static str, problem: String },
-    /// kubectl ended with an error where the caller needs success.
-    #[error("kubectl {args} failed ({status}): {stderr}")]
-    Kubectl { args: String, status: ExitStatus, stderr: String },
+    /// kubectl or helm ended with an error where the caller needs success.
+    #[error("{call} failed ({status}): {stderr}")]
+    Client { call: String, status: ExitStatus, stderr: String },
+    /// The API server could not be asked.
+    #[error("{path}: {problem}")]
+    Request { path: String, problem: String },
+    /// The API server refused where the caller needs success.
+    #[error("the API server answered {status}: {message}")]
+    Api { status: u16, message: String },
 }
 
 impl Error {

@@ -27,11 +27,11 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Find or build the programs of every version; the first time takes 10 to 20 minutes
+    /// Find or build the programs of every version; the first time takes 15 to 25 minutes
     Build,
     /// Start a control plane and keep it until Ctrl-C
     Up {
-        /// 1.37 or 1.35
+        /// 1.37, 1.35 or 1.33
         #[arg(long, default_value_t = Version::V1_37)]
         version: Version,
     },
@@ -56,9 +56,9 @@ fn run(command: &Command) -> anyhow::Result<()> {
 }
 
 fn build() -> anyhow::Result<()> {
-    for version in Version::ALL {
-        let Binaries { etcd, apiserver, controller_manager, kubectl } = Binaries::find_or_build(version)?;
-        for path in [etcd, apiserver, controller_manager, kubectl] {
+    for version in Version::BUILT {
+        let Binaries { etcd, apiserver, controller_manager, kubectl, helm } = Binaries::find_or_build(version)?;
+        for path in [etcd, apiserver].into_iter().chain(controller_manager).chain([kubectl, helm]) {
             writeln!(stdout(), "{version}: {}", path.display())?;
         }
     }

@@ -1,12 +1,13 @@
 //! A real Kubernetes control plane for tests: etcd, kube-apiserver and kube-controller-manager on loopback, and
-//! kubectl to talk to it. The programs are built from the Go modules in `modules/` and cached; README.md has the rest.
+//! kubectl and helm to talk to it. The programs are built from the Go modules in `modules/` and cached; README.md has the rest.
 
+pub(crate) mod api;
 mod binaries;
+pub(crate) mod client;
 pub(crate) mod control_plane;
 mod error;
 mod etcd;
 pub(crate) mod interrupt;
-pub(crate) mod kubectl;
 mod pki;
 pub(crate) mod process;
 mod progress;

@@ -2,12 +2,13 @@
 //! way the Deployment is written.
 
 use anyhow::{Context as _, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     cluster::Version,
-    no502::{No502, soon},
-    room::{PATIENCE, Room, deployment, service},
+    no502::No502,
+    rollouts::Rollouts,
+    room::{Room, deployment, service},
     trial::E2e,
 };
 
@@ -50,7 +51,7 @@ fn announced_once_and_no_rollout_of_its_own(no502: &No502) -> anyhow::Result<()>
     let said = room.apply(&web())?;
     said.says(ANNOUNCED)?;
     said.done()?;
-    let before = Rollouts::of(&room)?;
+    let before = Rollouts::of(&room, "web")?;
     ensure!(before.replica_sets.len() == 1, "{before:?}");
     ensure!(before.hook() == &json!({"sleep": {"seconds": 10}}), "{before:?}");
     ensure!(before.grace() == 40, "{before:?}");
@@ -59,21 +60,21 @@ fn announced_once_and_no_rollout_of_its_own(no502: &No502) -> anyhow::Result<()>
         room.apply(&web())?.quiet()? == "deployment.apps/web unchanged\n",
         "an apply of the same changed something"
     );
-    Rollouts::of(&room)?.must_be(&before, "applied again")?;
+    Rollouts::of(&room, "web")?.must_be(&before, "applied again")?;
     room.kubectl("label deployment web team=shop")?.quiet()?;
-    Rollouts::of(&room)?.must_be(&before, "labelled")?;
+    Rollouts::of(&room, "web")?.must_be(&before, "labelled")?;
     // Kubernetes counts an annotation as a new generation.
     room.kubectl("annotate deployment web note=1")?.quiet()?;
     let before = Rollouts { generation: before.generation + 1, ..before };
-    Rollouts::of(&room)?.must_be(&before, "annotated")?;
+    Rollouts::of(&room, "web")?.must_be(&before, "annotated")?;
 
     room.kubectl("scale deployment web --replicas=2")?.quiet()?;
-    let scaled = Rollouts::of(&room)?;
+    let scaled = Rollouts::of(&room, "web")?;
     ensure!(scaled.generation == before.generation + 1, "scaling is one change: {scaled:?}");
     ensure!(scaled.template == before.template && scaled.replica_sets == before.replica_sets, "{scaled:?}");
 
     room.kubectl("rollout restart deployment web")?.quiet()?;
-    let mut restarted = Rollouts::of(&room)?;
+    let mut restarted = Rollouts::of(&room, "web")?;
     ensure!(restarted.generation == scaled.generation + 1, "a restart is one change: {restarted:?}");
     ensure!(restarted.replica_sets.len() == 2, "a restart is one rollout: {restarted:?}");
     let annotations = restarted.template["metadata"]["annotations"].as_object_mut().context("no annotations")?;
@@ -85,12 +86,12 @@ fn announced_once_and_no_rollout_of_its_own(no502: &No502) -> anyhow::Result<()>
 fn the_same_with_server_side_apply(no502: &No502) -> anyhow::Result<()> {
     let room = Room::new(no502)?;
     room.kubectl_with("apply --server-side -f -", &web())?.says(ANNOUNCED)?;
-    let before = Rollouts::of(&room)?;
+    let before = Rollouts::of(&room, "web")?;
     ensure!(before.hook() == &json!({"sleep": {"seconds": 10}}), "{before:?}");
     room.kubectl_with("apply --server-side -f -", &web())?.quiet()?;
     room.kubectl_with("apply --server-side --force-conflicts -f -", &web())?.quiet()?;
     room.kubectl_with("apply --server-side --dry-run=server -f -", &web())?.quiet()?;
-    Rollouts::of(&room)?.must_be(&before, "applied again")
+    Rollouts::of(&room, "web")?.must_be(&before, "applied again")
 }
 
 fn an_own_hook_is_left_alone(no502: &No502) -> anyhow::Result<()> {
@@ -117,12 +118,12 @@ fn an_own_hook_that_comes_later_is_alone(no502: &No502) -> anyhow::Result<()> {
         let first = if words == patch { "apply -f -" } else { words };
         room.kubectl_with(first, &web())?.says(ANNOUNCED)?;
         room.kubectl_with(words, &with_own_hook())?.warned(REPAIRED).context(words)?;
-        let after = Rollouts::of(&room)?;
+        let after = Rollouts::of(&room, "web")?;
         ensure!(after.hook() == &json!({"exec": {"command": ["/bin/drain"]}}), "{words}: {after:?}");
         ensure!(!after.marker().contains("web"), "{words}: the marker still claims the hook: {after:?}");
         ensure!(after.replica_sets.len() == 2, "{words}: one rollout, the user's: {after:?}");
         room.kubectl_with(words, &with_own_hook())?.quiet().context(words)?;
-        Rollouts::of(&room)?.must_be(&after, words)?;
+        Rollouts::of(&room, "web")?.must_be(&after, words)?;
     }
     Ok(())
 }
@@ -130,9 +131,9 @@ fn an_own_hook_that_comes_later_is_alone(no502: &No502) -> anyhow::Result<()> {
 fn every_way_of_writing_keeps_one_handler(no502: &No502) -> anyhow::Result<()> {
     let room = Room::new(no502)?;
     room.apply(&web())?.says(ANNOUNCED)?;
-    let first = Rollouts::of(&room)?;
+    let first = Rollouts::of(&room, "web")?;
     let one_sleep = |what: &str, image: &str, replica_sets: usize| {
-        let now = Rollouts::of(&room)?;
+        let now = Rollouts::of(&room, "web")?;
         ensure!(now.hook() == &json!({"sleep": {"seconds": 10}}), "{what}: {now:?}");
         ensure!(now.grace() == 40 && now.image() == image, "{what}: {now:?}");
         ensure!(now.replica_sets.len() == replica_sets, "{what}: {now:?}");
@@ -159,25 +160,25 @@ fn every_way_of_writing_keeps_one_handler(no502: &No502) -> anyhow::Result<()> {
 fn what_a_full_replacement_strips_comes_back(no502: &No502) -> anyhow::Result<()> {
     let room = Room::new(no502)?;
     room.kubectl_with("create -f -", &web())?.says(ANNOUNCED)?;
-    let before = Rollouts::of(&room)?;
+    let before = Rollouts::of(&room, "web")?;
     room.kubectl_with("replace -f -", &web())?.quiet()?;
     // The controller's annotation is gone and comes back: a new generation, and no rollout.
     let before = Rollouts { generation: before.generation + 1, ..before };
-    Rollouts::of(&room)?.must_be(&before, "replaced by what it was made of")
+    Rollouts::of(&room, "web")?.must_be(&before, "replaced by what it was made of")
 }
 
 fn a_shorter_grace_period_is_raised_each_time(no502: &No502) -> anyhow::Result<()> {
     let room = Room::new(no502)?;
     let explicit = web() + "      terminationGracePeriodSeconds: 35\n";
     room.apply(&explicit)?.warned("added preStop sleep 10s to container web, explicit grace 35s -> 40s")?;
-    let before = Rollouts::of(&room)?;
+    let before = Rollouts::of(&room, "web")?;
     room.apply(&explicit)?.quiet()?;
-    Rollouts::of(&room)?.must_be(&before, "applied again")?;
+    Rollouts::of(&room, "web")?.must_be(&before, "applied again")?;
 
     let room = Room::new(no502)?;
     let longer = web() + "      terminationGracePeriodSeconds: 90\n";
     room.apply(&longer)?.says("Warning: no502: Deployment \"web\": added preStop sleep 10s to container web")?;
-    let stored = Rollouts::of(&room)?;
+    let stored = Rollouts::of(&room, "web")?;
     ensure!(stored.grace() == 90, "a longer grace period was touched: {stored:?}");
     Ok(())
 }
@@ -206,54 +207,7 @@ fn nothing_where_it_would_do_harm(no502: &No502) -> anyhow::Result<()> {
     room.kubectl("label deployment web team=shop")?.quiet()?;
     unchanged(&room)?;
     room.kubectl("rollout restart deployment web")?.says(ANNOUNCED)?;
-    let restarted = Rollouts::of(&room)?;
+    let restarted = Rollouts::of(&room, "web")?;
     ensure!(restarted.replica_sets.len() == 2 && restarted.grace() == 40, "{restarted:?}");
     Ok(())
-}
-
-/// What tells a rollout of the Deployment `web`.
-#[derive(Debug, PartialEq)]
-struct Rollouts {
-    generation: i64,
-    template: Value,
-    replica_sets: Vec<String>,
-}
-
-impl Rollouts {
-    /// As soon as the Deployment's controller has seen its newest generation.
-    fn of(room: &Room<'_>) -> anyhow::Result<Self> {
-        let deployment = soon("the controller has seen the Deployment", PATIENCE, || {
-            let deployment = room.get("deployment/web")?;
-            let (generation, status) = (&deployment["metadata"]["generation"], &deployment["status"]);
-            ensure!(status["observedGeneration"] == *generation, "generation {generation}, status {status}");
-            Ok(deployment)
-        })?;
-        let replica_sets = room.get("replicasets --selector=app=web")?;
-        let items = replica_sets["items"].as_array().context("no items")?;
-        let mut names: Vec<String> = items.iter().map(|it| it["metadata"]["name"].to_string()).collect();
-        names.sort_unstable();
-        let generation = deployment["metadata"]["generation"].as_i64().context("no generation")?;
-        Ok(Self { generation, template: deployment["spec"]["template"].clone(), replica_sets: names })
-    }
-
-    fn must_be(&self, before: &Self, what: &str) -> anyhow::Result<()> {
-        ensure!(self == before, "{what}: it was\n{before:?}\nand is\n{self:?}");
-        Ok(())
-    }
-
-    fn hook(&self) -> &Value {
-        &self.template["spec"]["containers"][0]["lifecycle"]["preStop"]
-    }
-
-    fn image(&self) -> &Value {
-        &self.template["spec"]["containers"][0]["image"]
-    }
-
-    fn grace(&self) -> &Value {
-        &self.template["spec"]["terminationGracePeriodSeconds"]
-    }
-
-    fn marker(&self) -> &str {
-        self.template["metadata"]["annotations"]["no502.dev/injected"].as_str().unwrap_or_default()
-    }
 }

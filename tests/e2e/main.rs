@@ -3,13 +3,21 @@
 
 mod cleanup;
 mod denials;
+mod fights;
+mod generated;
 mod injections;
 mod no502;
+mod random;
+mod removal;
+mod repairs;
 mod resilience;
+mod rollouts;
 mod room;
+mod sleep_gate;
 mod smoke;
 mod transitions;
 mod trial;
+mod ways;
 
 #[path = "../cluster/mod.rs"]
 mod cluster;
@@ -32,8 +40,13 @@ fn main() -> io::Result<ExitCode> {
         ("denials", denials::trials()),
         ("transitions", transitions::trials()),
         ("injections", injections::trials()),
+        ("repairs", repairs::trials()),
+        ("fights", fights::trials()),
+        ("generated", generated::trials()),
         ("cleanup", cleanup::trials()),
         ("resilience", resilience::trials()),
+        ("removal", removal::trials()),
+        ("sleep_gate", sleep_gate::trials()),
     ];
     let trials = trial::trials(&topics, &shared);
     let conclusion = libtest_mimic::run(&arguments, trials);

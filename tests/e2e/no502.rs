@@ -19,7 +19,7 @@ use crate::cluster::{
 };
 
 const NAME: &str = "no502";
-const PROGRAM: &str = env!("CARGO_BIN_EXE_no502");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_no502");
 
 const READY_LIMIT_SECONDS: u64 = 60;
 const HTTP_LIMIT_SECONDS: u64 = 5;

@@ -6,7 +6,7 @@ use anyhow::{bail, ensure};
 use serde_json::Value;
 
 use crate::{
-    cluster::kubectl::Output,
+    cluster::client::Output,
     no502::{No502, soon},
 };
 
@@ -142,8 +142,8 @@ impl Said {
 
 impl std::fmt::Display for Said {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Output { args, status, stdout, stderr } = &self.0;
-        write!(f, "kubectl {args}: {status}\n{stdout}{stderr}")
+        let Output { call, status, stdout, stderr } = &self.0;
+        write!(f, "{call}: {status}\n{stdout}{stderr}")
     }
 }
 

@@ -49,6 +49,7 @@ fn version_is_as_asked(cluster: &ControlPlane) -> anyhow::Result<()> {
     let from_source = match cluster.version() {
         Version::V1_37 => "v1.37.2",
         Version::V1_35 => "v1.35.4",
+        Version::V1_33 => "v1.33.13",
     };
     let ready_made = std::env::var_os("KUBEBUILDER_ASSETS")
         .is_some_and(|folder| cluster.apiserver_program() == Path::new(&folder).join("kube-apiserver"));

@@ -25,6 +25,7 @@ pub(crate) struct E2e {
     name: &'static str,
     versions: &'static [Version],
     control_plane: Whose,
+    apiserver_args: &'static [&'static str],
     run: Test,
 }
 
@@ -43,32 +44,34 @@ enum Whose {
 impl E2e {
     /// A test that keeps to a namespace of its own in the control plane all such tests of a version share.
     pub(crate) const fn shared(name: &'static str, versions: &'static [Version], run: Run) -> Self {
-        Self { name, versions, control_plane: Whose::Shared, run: Test::Bare(run) }
+        Self { name, versions, control_plane: Whose::Shared, apiserver_args: &[], run: Test::Bare(run) }
     }
 
     /// A test that disturbs the control plane, or changes what is there once per cluster; it gets one of its own.
     pub(crate) const fn own(name: &'static str, versions: &'static [Version], run: Run) -> Self {
-        Self { name, versions, control_plane: Whose::Own, run: Test::Bare(run) }
+        Self { name, versions, control_plane: Whose::Own, apiserver_args: &[], run: Test::Bare(run) }
     }
 
     /// A test that keeps to a namespace of its own, with the one no502 that is installed in the shared control plane.
     pub(crate) const fn guarded(name: &'static str, versions: &'static [Version], run: Guarded) -> Self {
-        Self { name, versions, control_plane: Whose::Shared, run: Test::Guarded(run) }
+        Self { name, versions, control_plane: Whose::Shared, apiserver_args: &[], run: Test::Guarded(run) }
     }
 
     /// A test that disturbs no502 or the control plane; it gets both of its own.
     pub(crate) const fn own_guarded(name: &'static str, versions: &'static [Version], run: Guarded) -> Self {
-        Self { name, versions, control_plane: Whose::Own, run: Test::Guarded(run) }
+        Self { name, versions, control_plane: Whose::Own, apiserver_args: &[], run: Test::Guarded(run) }
+    }
+
+    /// The same with further arguments for kube-apiserver, for a control plane of its own.
+    pub(crate) const fn with_apiserver_args(self, apiserver_args: &'static [&'static str]) -> Self {
+        Self { control_plane: Whose::Own, apiserver_args, ..self }
     }
 }
 
 /// What tests share: each control plane and its no502 started by the first test that needs it, all ended when this is
 /// dropped.
 #[derive(Debug, Default)]
-pub(crate) struct SharedControlPlanes {
-    newest: Slot,
-    oldest: Slot,
-}
+pub(crate) struct SharedControlPlanes([Slot; Version::BUILT.len()]);
 
 /// A start that failed is not tried again: every test that needs it fails with the same words. Dropped in this order.
 #[derive(Debug, Default)]
@@ -79,10 +82,7 @@ struct Slot {
 
 impl SharedControlPlanes {
     fn slot(&self, version: Version) -> &Slot {
-        match version {
-            Version::V1_37 => &self.newest,
-            Version::V1_35 => &self.oldest,
-        }
+        &self.0[version as usize]
     }
 }
 
@@ -111,36 +111,37 @@ fn install(control_plane: &Arc<ControlPlane>) -> anyhow::Result<No502> {
 ///
 /// Those on shared control planes come first: the own ones start one more each.
 pub(crate) fn trials(topics: &[(&str, Vec<E2e>)], shared: &Arc<SharedControlPlanes>) -> Vec<Trial> {
-    let mut runs: Vec<(Whose, Version, String, Test)> = Vec::new();
+    let mut runs: Vec<(Version, String, E2e)> = Vec::new();
     for (topic, tests) in topics {
         for test in tests {
             for &version in test.versions {
-                runs.push((test.control_plane, version, format!("{topic}::{}::{version}", test.name), test.run));
+                runs.push((version, format!("{topic}::{}::{version}", test.name), *test));
             }
         }
     }
-    runs.sort_by_key(|&(whose, version, ..)| (whose, version));
+    runs.sort_by_key(|&(version, _, test)| (test.control_plane, version));
     runs.into_iter()
-        .map(|(whose, version, name, test)| {
+        .map(|(version, name, test)| {
             let shared = Arc::clone(shared);
-            Trial::test(name, move || run_on(shared.slot(version), whose, version, test)).with_ignored_flag(true)
+            Trial::test(name, move || run_on(shared.slot(version), version, test)).with_ignored_flag(true)
         })
         .collect()
 }
 
-fn run_on(slot: &Slot, whose: Whose, version: Version, test: Test) -> Result<(), Failed> {
+fn run_on(slot: &Slot, version: Version, test: E2e) -> Result<(), Failed> {
     let own;
-    let control_plane = match whose {
+    let control_plane = match test.control_plane {
         Whose::Shared => slot.control_plane(version)?,
         Whose::Own => {
-            own = Arc::new(ControlPlane::start(Options::new(version))?);
+            let apiserver_args = test.apiserver_args.iter().map(ToString::to_string).collect();
+            own = Arc::new(ControlPlane::start(Options { version, apiserver_args })?);
             &own
         }
     };
     let _logs = LogsOnPanic(control_plane);
-    let outcome = match test {
+    let outcome = match test.run {
         Test::Bare(run) => run(control_plane),
-        Test::Guarded(run) => match whose {
+        Test::Guarded(run) => match test.control_plane {
             Whose::Shared => run_guarded(slot.no502(version)?, run),
             Whose::Own => run_guarded(&install(control_plane)?, run),
         },

@@ -99,7 +99,16 @@ fn service(selector: &str, target: &str) -> String {
     )
 }
 
+/// A Deployment with nothing to complain about but what `container` has.
 fn deployment(label: &str, container: &str) -> String {
+    let probe = "          readinessProbe: { exec: { command: [ready] } }\n";
+    let probe = if container.contains("readinessProbe") { "" } else { probe };
+    let hook =
+        "          lifecycle: { preStop: { sleep: { seconds: 10 } } }\n      terminationGracePeriodSeconds: 40\n";
+    format!("{}{probe}{hook}", bare_deployment(label, container))
+}
+
+fn bare_deployment(label: &str, container: &str) -> String {
     format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\nspec:\n  selector:\n    matchLabels: {{ app: {label} }}\n  template:\n    metadata:\n      labels: {{ app: {label} }}\n    spec:\n      containers:\n        - name: web\n          image: web\n          {container}\n"
     )

@@ -118,6 +118,10 @@ fn keeps_what_is_the_users(case: &Case, result: &Value) -> Result<(), TestCaseEr
             let is_declared = |it: &Value| it["containerPort"] == *port;
             prop_assert!(before["ports"].as_array().is_some_and(|it| it.iter().any(is_declared)), "{}", new_probe);
             prop_assert!(new_probe.as_object().is_some_and(|it| !it.contains_key("httpGet")), "{}", new_probe);
+            let is_grpc = |it: &Value| it["containerPort"] == *port && it["name"] == "grpc";
+            let is_hostile = port == 3306 || before["ports"].as_array().is_some_and(|it| it.iter().any(is_grpc));
+            prop_assert!(!is_hostile, "a hostile or a gRPC port: {}", new_probe);
+            prop_assert!(template(sent)["spec"]["hostNetwork"] != true, "hostNetwork");
         }
     }
     Ok(())
@@ -176,11 +180,7 @@ fn the_modes_that_inject_nothing_only_repair() {
         }
         for mode in ["disabled", "warn"] {
             let answer = ask(&with_setting(&case.new, "inject", mode), &Policies::default());
-            let is_owned = !case.new.0["metadata"]["ownerReferences"].is_null();
-            // `warn` on the object opts an owned one in, also for repairs.
-            if !(is_owned && mode == "warn") {
-                prop_assert_eq!(&answer.patch, &repairs, "{}", mode);
-            }
+            prop_assert_eq!(&answer.patch, &repairs, "{}", mode);
             prop_assert!(!answer.warnings.iter().any(|it| it.contains(": added ")), "{:?}", answer.warnings);
         }
         Ok(())

@@ -20,9 +20,9 @@ use crate::stage::{self, Answer, Request};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Case {
-    /// The rows of `reference/mutations.md` 11 that the case is about; `tests/it/mutation_rows.rs` lists them all.
-    #[serde(default)]
-    rows: Vec<String>,
+    /// The rows of the reference that the case is about, for `mutation_rows.rs`.
+    #[serde(default, rename = "rows")]
+    _rows: Vec<String>,
     expect: Expect,
     operation: Option<String>,
     #[serde(default)]

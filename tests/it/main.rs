@@ -15,6 +15,7 @@ mod injection_laws;
 mod injections;
 mod kube_api;
 mod manifest;
+mod mutation_rows;
 mod oracle;
 mod properties;
 mod reviews;

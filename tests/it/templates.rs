@@ -55,7 +55,7 @@ fn older(dice: &mut Dice, new: &Object) -> Object {
                 && handlers.len() > 1
             {
                 let others: &[&str] = if hook.len() == 2 { &["exec", "httpGet"] } else { &["exec", "httpGet", "grpc"] };
-                others.iter().for_each(|it| drop(handlers.remove(*it)));
+                handlers.retain(|handler, _| !others.contains(&handler.as_str()));
             }
             if place.is_null() {
                 remove_nulls(container);
@@ -110,7 +110,7 @@ fn settings(dice: &mut Dice, percent: u8) -> Value {
         ("reason", &["because"]),
         ("kinds", &["Deployment,StatefulSet", "StatefulSet", ",", "x"]),
         ("preset", &["aws-nlb-ip", "gke-neg", "in-cluster", "x"]),
-        ("prestop-sleep-seconds", &["0", "5", "300", "-1", "99999999999999999999", ""]),
+        ("prestop-sleep-seconds", &["5", "0", "5", "300", "-1", "99999999999999999999", ""]),
         ("prestop-exec-fallback", &["true", "false", "yes"]),
         ("app-drain-seconds", &["0", "60", "3600", "-5"]),
         ("max-grace-seconds", &["1", "45", "3900", "x"]),
@@ -124,7 +124,8 @@ fn settings(dice: &mut Dice, percent: u8) -> Value {
     ];
     let mut annotations = serde_json::Map::new();
     for (key, values) in VALUES {
-        let percent = if key == "readiness" { percent.saturating_mul(2) } else { percent / 3 };
+        let is_frequent = ["readiness", "prestop-sleep-seconds"].contains(&key);
+        let percent = if is_frequent { percent.saturating_mul(2) } else { percent / 3 };
         if dice.chance(percent) {
             annotations.insert(format!("no502.dev/{key}"), json!(dice.pick(values)));
         }
@@ -169,7 +170,8 @@ pub(crate) const MARKERS: [&str; 8] = [
 fn template(dice: &mut Dice) -> Value {
     let annotations = match dice.below(8) {
         4 => json!({ "a/b~c": "d" }),
-        5..8 => json!({ "no502.dev/injected": dice.pick(&MARKERS), "a": "b" }),
+        5 => json!({ "no502.dev/injected": dice.pick(&MARKERS), "a": "b" }),
+        6 | 7 => json!({ "no502.dev/injected": MARKERS[0] }),
         _ => Value::Null,
     };
     let metadata = without_nulls(json!({ "labels": { "app": "web" }, "annotations": annotations }));
@@ -184,6 +186,9 @@ fn template(dice: &mut Dice) -> Value {
         }
         json!([init])
     });
+    if dice.chance(25) {
+        make_ours(&mut containers[0]);
+    }
     let spec = without_nulls(json!({
         "containers": containers,
         "initContainers": init,
@@ -193,6 +198,12 @@ fn template(dice: &mut Dice) -> Value {
         "futureField": { "deep": [1.5, { "x": "\u{e9}" }] },
     }));
     json!({ "metadata": metadata, "spec": spec, "futureField": 1 })
+}
+
+/// As it is stored after an injection, if the marker says so too.
+fn make_ours(container: &mut Value) {
+    container["lifecycle"] = json!({ "preStop": { "sleep": { "seconds": 10 } } });
+    container["readinessProbe"] = json!({ "tcpSocket": { "port": 8080 }, "periodSeconds": 5, "timeoutSeconds": 2 });
 }
 
 fn container(dice: &mut Dice, name: &str) -> Value {

@@ -1,7 +1,8 @@
 //! What each rule says about an object: one folder in `tests/fixtures/` for each rule.
 //!
 //! `CASE.yaml` is the object that is created, and behind it the cluster it comes into; its first line says `# fires` or `# silent`
-//! and why. `CASE.verdict.json` is what all rules find under the profile `standard`; `UPDATE=1` writes it anew.
+//! and why. `CASE.verdict.json` is what all rules find under the profile `standard`; `UPDATE=1` writes it anew. Rules about what is
+//! injected are asked as of files, and only in the cases of their own folder.
 //! `CASE.fixed.yaml` is the object once the advice was followed, and objects of the cluster that changed with it: the rule is
 //! silent.
 
@@ -12,11 +13,12 @@ use std::{
 };
 
 use no502::{
+    facts::Facts,
     link::{self, Write},
     policy::Policies,
-    rule::{Finding, Rule},
+    rule::{Check, Finding, Rule},
     rules,
-    snapshot::World,
+    snapshot::{Snapshot, World},
     verdict::{self, Requester},
 };
 use serde_json::{Value, json};
@@ -24,7 +26,7 @@ use serde_json::{Value, json};
 use crate::stage;
 
 /// The findings about a creation, each with the action that `standard` takes.
-fn findings(object: &Value, cluster: &[Value]) -> Vec<(Finding, &'static str)> {
+fn findings(rule: &Rule, object: &Value, cluster: &[Value]) -> Vec<(Finding, &'static str)> {
     let snapshot = stage::cluster(cluster);
     let new = stage::facts(object);
     let write = Write { old: None, new: Some(&new) };
@@ -32,11 +34,20 @@ fn findings(object: &Value, cluster: &[Value]) -> Vec<(Finding, &'static str)> {
         (World::before(&snapshot, new.meta(), None), World::after(&snapshot, new.meta(), None, Some(&new)));
     let mut findings = link::examine(write, &before, &after).findings;
     findings.extend(verdict::self_findings(write));
+    findings.extend(verdict::template_findings(write, &snapshot, &Policies::default()));
     let requester = Requester { user: "jane", groups: &[] };
     let decision = verdict::decide(write, requester, &snapshot, &Policies::default(), stage::now());
     let rules: Vec<&str> = decision.outcomes.iter().map(|(rule, _)| *rule).collect();
     assert_eq!(rules, findings.iter().map(|it| it.rule).collect::<Vec<_>>(), "the verdict is about the findings");
-    findings.into_iter().zip(decision.outcomes.into_iter().map(|(_, action)| action)).collect()
+    let decided = findings.into_iter().zip(decision.outcomes.into_iter().map(|(_, action)| action));
+    decided.chain(file_findings(rule, &new, &snapshot)).collect()
+}
+
+fn file_findings(rule: &Rule, new: &Facts, snapshot: &Snapshot) -> Vec<(Finding, &'static str)> {
+    let (Check::Injected(_), Facts::Workload(workload)) = (&rule.check, new) else { return Vec::new() };
+    let policies = Policies::default();
+    let found = verdict::file_findings(workload, snapshot, &policies).into_iter().filter(|it| it.rule == rule.id);
+    found.map(|it| (policies.action(it.rule, it.kind).name(), it)).map(|(action, it)| (it, action)).collect()
 }
 
 fn as_json(findings: &[(Finding, &'static str)]) -> Value {
@@ -104,7 +115,7 @@ fn is_about(rule: &Rule, findings: &[(Finding, &'static str)]) -> bool {
 fn faults(rule: &Rule, case: &Path) -> Vec<String> {
     let mut faults = Vec::new();
     let (object, cluster) = scene(case);
-    let found = findings(&object, &cluster);
+    let found = findings(rule, &object, &cluster);
     let verdict = as_json(&found);
     if is_about(rule, &found) != is_to_fire(case) {
         faults.push(format!("fires: {}, {verdict:#}", is_about(rule, &found)));
@@ -117,7 +128,7 @@ fn faults(rule: &Rule, case: &Path) -> Vec<String> {
     }
     if beside(case, "fixed.yaml").exists() {
         let (object, cluster) = fixed_scene(case);
-        let left = findings(&object, &cluster);
+        let left = findings(rule, &object, &cluster);
         if is_about(rule, &left) {
             faults.push(format!("it still fires after the advice was followed: {:#}", as_json(&left)));
         }
@@ -195,6 +206,14 @@ fn ids_are_stable() {
         ("ingress-service-missing", "0.1.0"),
         ("ingress-port-missing", "0.1.0"),
         ("probe-port-unresolved", "0.1.0"),
+        ("prestop-missing", "0.1.0"),
+        ("prestop-exceeds-grace", "0.1.0"),
+        ("prestop-no-delay", "0.1.0"),
+        ("grace-too-short", "0.1.0"),
+        ("ingress-timeout-exceeds-drain", "0.1.0"),
+        ("readiness-missing", "0.1.0"),
+        ("publish-not-ready-exposed", "0.1.0"),
+        ("mesh-sidecar-exits-first", "0.1.0"),
     ];
     assert_eq!(ids, known, "add the new rule here; take none out");
     let unique: BTreeSet<&str> = ids.iter().map(|(id, _)| *id).collect();
@@ -211,7 +230,7 @@ fn texts_are_worded_alike() {
     for rule in rules::ALL {
         for case in cases(rule) {
             let (object, cluster) = scene(&case);
-            for (finding, _) in findings(&object, &cluster) {
+            for (finding, _) in findings(rule, &object, &cluster) {
                 for text in [&finding.words.message, &finding.words.help] {
                     let faults = wording_faults(text, cluster.iter().chain([&object]));
                     assert!(faults.is_empty(), "{}: {text:?}: {faults:?}", case.display());
