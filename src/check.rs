@@ -3,6 +3,7 @@
 //! Files know less than a cluster: pods are made from custom resources, patches look like objects, a document may be broken. So
 //! a finding that rests on something that *was not seen* says less where there is a reason why it may be there (`doubt.rs`).
 
+mod candidates;
 mod doubt;
 mod kustomize;
 mod objects;
@@ -11,6 +12,7 @@ use std::{path::Path, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
+pub use self::candidates::{Candidate, Candidates, candidates};
 use self::{doubt::Doubts, kustomize::Kustomize, objects::Objects};
 use crate::{
     facts::{Facts, Workload},

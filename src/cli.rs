@@ -2,6 +2,7 @@
 
 mod check;
 mod dev;
+mod fix;
 mod manifests;
 mod serve;
 
@@ -21,6 +22,7 @@ struct Cli {
 enum Command {
     Serve(Box<serve::Serve>),
     Check(check::Check),
+    Fix(Box<fix::Fix>),
     Manifests(manifests::Manifests),
 }
 
@@ -30,6 +32,7 @@ enum Exit {
     Clean = 0,
     Findings = 1,
     Usage = 2,
+    Unreachable = 3,
 }
 
 /// Runs one command line and reports failures on standard error, one line each.
@@ -44,6 +47,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Serve(it) => it.run(),
         Command::Check(it) => it.run(),
+        Command::Fix(it) => it.run(),
         Command::Manifests(it) => it.run(),
     };
     match result {

@@ -25,6 +25,7 @@
 //! | what the API server sends and gets | [`review`], [`warning`] |
 //! | the ports, certificates, watches | [`server`], [`certs`], [`watch`] |
 //! | files and folders of manifests, and what is said about them | [`manifest`], [`check`], [`report`] |
+//! | the edits of manifest text that `no502 fix` makes | [`fix`] |
 //! | what `kubectl apply` installs | [`deploy`] |
 //!
 //! # Invariants
@@ -41,6 +42,7 @@ pub mod check;
 pub mod cli;
 pub mod deploy;
 pub mod facts;
+pub mod fix;
 pub mod inject;
 pub mod link;
 pub mod manifest;

@@ -8,6 +8,7 @@ mod document;
 mod files;
 mod json;
 mod object;
+mod outline;
 mod scalar;
 mod source;
 mod split;
@@ -21,7 +22,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use document::Document;
+pub use outline::{Outline, Shape, Written};
 pub use source::{Location, Source};
+pub use tree::Style;
 
 /// The largest text that is read, in bytes (64 MiB). Also keeps every offset within 32 bits.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;

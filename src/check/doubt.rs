@@ -8,7 +8,7 @@ use super::{
     objects::Objects,
 };
 use crate::{
-    facts::{Facts, Labels, Meta},
+    facts::{Facts, Labels, Meta, Workload},
     manifest::{Document, Level as Trouble, Loaded},
     report::Level,
     rule::{Check, Finding, Kind},
@@ -205,6 +205,17 @@ fn blurred(facts: &Facts) -> Option<Blurred> {
     }
     let name = format!("{meta} with \"{}\", which looks like a placeholder", text?);
     Some(Blurred { side, namespace: meta.namespace.clone(), name })
+}
+
+/// A name, label or port name of a workload that the API server would refuse.
+pub(super) fn placeholder_of(workload: &Workload) -> Option<&str> {
+    let Workload { meta, template, .. } = workload;
+    let names = [meta.name.as_str(), meta.namespace.as_str()].into_iter();
+    let ports = template.ports.iter().map(|it| it.name.as_str());
+    let containers = template.containers.iter().map(|it| it.name.as_str());
+    // Names may have dots.
+    let odd_name = names.chain(ports).chain(containers).find(|it| !it.split('.').all(is_name));
+    odd_name.or_else(|| odd_label(&template.labels))
 }
 
 fn fragment(facts: &Facts) -> Option<Blurred> {

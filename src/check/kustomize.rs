@@ -26,6 +26,17 @@ pub(super) struct Kustomize {
     scopes: Vec<PathBuf>,
     /// Files that some kustomization names as patches.
     patches: FxHashSet<PathBuf>,
+    /// The objects that some kustomization patches.
+    targets: Vec<Target>,
+}
+
+/// What a patch is for. `None` is anything.
+#[derive(Debug)]
+struct Target {
+    /// Everything below this folder is material of the kustomization.
+    scope: PathBuf,
+    kind: Option<String>,
+    name: Option<String>,
 }
 
 impl Kustomize {
@@ -55,12 +66,14 @@ impl Kustomize {
             let parsed = manifest::parse(&format!("{HEADER}{text}"), &name);
             // One that cannot be read still says that the folder is material.
             let object = parsed.documents.first().and_then(|it| serde_json::from_str(it.json()).ok());
-            self.add(folder, &object.unwrap_or_default());
+            let object = object.unwrap_or_default();
+            let scope = self.add(folder, &object);
+            self.add_targets(folder, &scope, &object);
         }
     }
 
-    /// The scope is the folder, and if it draws on others, the tree that holds them all.
-    fn add(&mut self, folder: &Path, kustomization: &Value) {
+    /// Returns the scope: it is the folder, and if it draws on others, the tree that holds them all.
+    fn add(&mut self, folder: &Path, kustomization: &Value) -> PathBuf {
         let folder = normalised(folder);
         let list = |field: &str| kustomization[field].as_array().into_iter().flatten();
         let bases = ["resources", "bases", "components"].into_iter().flat_map(list).filter_map(Value::as_str);
@@ -75,7 +88,49 @@ impl Kustomize {
             scope = common_folder(&scope, &path);
         }
         self.patches.extend(patches);
-        self.scopes.push(scope);
+        self.scopes.push(scope.clone());
+        scope
+    }
+
+    /// A patch says what it is for in `target`, or it is a part of its object, with kind and name.
+    fn add_targets(&mut self, folder: &Path, scope: &Path, kustomization: &Value) {
+        let list = |field: &str| kustomization[field].as_array().into_iter().flatten();
+        let merges = list("patchesStrategicMerge").filter_map(Value::as_str);
+        let merges = merges.map(|it| if it.contains('\n') { it.to_owned() } else { read(folder, it) });
+        let mut parts: Vec<String> = merges.collect();
+        for patch in ["patches", "patchesJson6902"].into_iter().flat_map(list) {
+            let text = |field: &str| patch["target"][field].as_str().map(str::to_owned);
+            if patch["target"].is_object() {
+                self.targets.push(Target { scope: scope.to_owned(), kind: text("kind"), name: text("name") });
+            } else if let Some(inline) = patch["patch"].as_str() {
+                parts.push(inline.to_owned());
+            } else if let Some(path) = patch["path"].as_str() {
+                parts.push(read(folder, path));
+            }
+        }
+        for part in parts {
+            let name: Arc<Path> = Arc::from(folder);
+            let parsed = manifest::parse(&part, &name);
+            let objects = parsed.documents.iter().filter_map(|it| serde_json::from_str::<Value>(it.json()).ok());
+            self.targets.extend(objects.map(|it| Target {
+                scope: scope.to_owned(),
+                kind: it["kind"].as_str().map(str::to_owned),
+                name: it["metadata"]["name"].as_str().map(str::to_owned),
+            }));
+        }
+    }
+
+    /// True for an object of a file that the file's kustomization patches.
+    pub(super) fn patches_object(&self, file: &Path, kind: &str, name: &str) -> bool {
+        if self.targets.is_empty() || file.as_os_str() == "-" {
+            return false;
+        }
+        let file = normalised(file);
+        // A name in a target is a regular expression; one that looks like it may match anything.
+        let is_plain = |it: &str| it.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let fits = |it: &Option<String>, text: &str| it.as_deref().is_none_or(|it| it == text || !is_plain(it));
+        let is_meant = |it: &Target| file.starts_with(&it.scope) && fits(&it.kind, kind) && fits(&it.name, name);
+        self.targets.iter().any(is_meant)
     }
 
     /// True for a file that a kustomization may change before it is applied.
@@ -91,6 +146,11 @@ impl Kustomize {
     pub(super) fn is_patch(&self, file: &Path) -> bool {
         !self.patches.is_empty() && self.patches.contains(&normalised(file))
     }
+}
+
+/// A patch file that cannot be read patches nothing.
+fn read(folder: &Path, path: &str) -> String {
+    fs::read_to_string(folder.join(path)).unwrap_or_default()
 }
 
 /// Absolute, and folded as text: links are not followed.

@@ -130,7 +130,7 @@ fn identity(meta: &Meta, json: &str) -> Option<Identity> {
 }
 
 /// Where and why a document is a part of an object and no object: the API server would refuse it.
-fn fragment(meta: &Meta, json: &str) -> Option<(&'static str, &'static str)> {
+pub(super) fn fragment(meta: &Meta, json: &str) -> Option<(&'static str, &'static str)> {
     #[derive(Deserialize)]
     struct Shape {
         spec: Option<Spec>,

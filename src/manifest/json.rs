@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::MAX_DEPTH_LEVELS;
 use super::scalar::Scalar;
 use super::source::count;
-use super::tree::{Fault, Kind, Tree, too_deep};
+use super::tree::{Fault, Kind, Style, Tree, too_deep};
 
 /// Reads the values of one part of a file, one after another; `base` is the byte offset of the part.
 /// Values that were complete before a fault stay.
@@ -93,6 +93,7 @@ impl<'t> Reader<'t> {
         }
         self.expect(b'}', "`,` or `}`")?;
         self.tree.close(index);
+        self.tree.shape(index, self.offset(), Style::Flow);
         Ok(())
     }
 
@@ -110,6 +111,7 @@ impl<'t> Reader<'t> {
         }
         self.expect(b']', "`,` or `]`")?;
         self.tree.close(index);
+        self.tree.shape(index, self.offset(), Style::Flow);
         Ok(())
     }
 
@@ -133,7 +135,8 @@ impl<'t> Reader<'t> {
         }
         let at = self.offset();
         self.at += word.len();
-        self.tree.push(at, Kind::Scalar(scalar));
+        let index = self.tree.push(at, Kind::Scalar(scalar));
+        self.tree.shape(index, self.offset(), Style::Plain);
         Ok(())
     }
 
@@ -168,7 +171,8 @@ impl<'t> Reader<'t> {
             }
             self.digits()?;
         }
-        self.tree.push(at, Kind::Scalar(Scalar::Number(&self.text[start..self.at])));
+        let index = self.tree.push(at, Kind::Scalar(Scalar::Number(&self.text[start..self.at])));
+        self.tree.shape(index, self.offset(), Style::Plain);
         Ok(())
     }
 
@@ -201,7 +205,8 @@ impl<'t> Reader<'t> {
         } else {
             Cow::Borrowed(&quoted[1..quoted.len() - 1])
         };
-        self.tree.push(at, Kind::Scalar(Scalar::Text(value)));
+        let index = self.tree.push(at, Kind::Scalar(Scalar::Text(value)));
+        self.tree.shape(index, self.offset(), Style::Quoted);
         Ok(())
     }
 }

@@ -13,14 +13,8 @@ const TEMPLATE_HELP: &str = "looks like a Helm template; render it first: helm t
 /// Reads every document of a text.
 pub(super) fn parse(source: &Arc<Source>) -> Parsed {
     let mut parsed = Parsed::default();
-    let text = source.text();
-    let is_json = source.file().extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-    let start = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
-    for (base, part) in Parts::new(text, start) {
-        if is_blank(part) {
-            continue;
-        }
-        let (trees, fault) = read(part, count(base), is_json);
+    for (base, part) in parts(source) {
+        let (trees, fault) = read(part, count(base), is_json(source));
         let first_problem = parsed.problems.len();
         for tree in trees {
             take(&tree, source, &mut parsed);
@@ -40,6 +34,22 @@ pub(super) fn parse(source: &Arc<Source>) -> Parsed {
         }
     }
     parsed
+}
+
+/// The trees of every part that can be read, in the order of the text.
+pub(super) fn trees(source: &Source) -> Vec<Tree<'_>> {
+    parts(source).flat_map(|(base, part)| read(part, count(base), is_json(source)).0).collect()
+}
+
+fn is_json(source: &Source) -> bool {
+    source.file().extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
+}
+
+/// The parts that hold something.
+fn parts(source: &Source) -> impl Iterator<Item = (usize, &str)> {
+    let text = source.text();
+    let start = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+    Parts::new(text, start).filter(|(_, part)| !is_blank(part))
 }
 
 /// Reads one part as JSON if it looks like JSON, and as YAML if it is none: `{a: 1}` begins alike.

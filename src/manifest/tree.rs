@@ -17,8 +17,28 @@ pub(super) struct Node<'t> {
     pub(super) at: u32,
     /// Index of the first node behind this value and all it contains; 0 while it is being read.
     pub(super) next: u32,
+    /// Byte offset behind it; of no use for block maps and lists.
+    pub(super) end: u32,
+    /// How it is written.
+    pub(super) style: Style,
+    /// It has an anchor, so that aliases may stand for it.
+    pub(super) anchored: bool,
     /// What it is.
     pub(super) kind: Kind<'t>,
+}
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Style {
+    /// A map or list by indentation; a scalar without quotes; an alias.
+    #[default]
+    Plain,
+    /// A map or list in brackets.
+    Flow,
+    /// A scalar in quotes.
+    Quoted,
+    /// A scalar behind `|` or `>`. Its end may take in what is blank behind it.
+    Indented,
 }
 
 #[derive(Debug)]
@@ -57,8 +77,36 @@ impl<'t> Tree<'t> {
     pub(super) fn push(&mut self, at: u32, kind: Kind<'t>) -> u32 {
         let index = count(self.nodes.len());
         let next = if matches!(kind, Kind::Map | Kind::List) { 0 } else { index + 1 };
-        self.nodes.push(Node { at, next, kind });
+        self.nodes.push(Node { at, next, end: at, style: Style::Plain, anchored: false, kind });
         index
+    }
+
+    /// Notes where a value ends and how it is written.
+    pub(super) fn shape(&mut self, index: u32, end: u32, style: Style) {
+        if let Some(node) = self.nodes.get_mut(index as usize) {
+            node.end = end;
+            node.style = style;
+        }
+    }
+
+    /// Notes that a value has an anchor.
+    pub(super) fn set_anchored(&mut self, index: u32) {
+        if let Some(node) = self.nodes.get_mut(index as usize) {
+            node.anchored = true;
+        }
+    }
+
+    /// True if an alias or a merge key stands for the value.
+    pub(super) fn has_alias(&self, index: u32) -> bool {
+        self.nodes.iter().any(|node| matches!(node.kind, Kind::Alias(target) if target == index))
+    }
+
+    /// The map that begins at a byte offset.
+    pub(super) fn map_at(&self, at: u32) -> Option<u32> {
+        // Nodes are in the order of the text.
+        let first = self.nodes.partition_point(|node| node.at < at);
+        let here = self.nodes.iter().enumerate().skip(first).take_while(|(_, node)| node.at == at);
+        here.into_iter().find(|(_, node)| matches!(node.kind, Kind::Map)).map(|(index, _)| count(index))
     }
 
     /// Ends a map or list: everything pushed since belongs to it.
@@ -75,9 +123,10 @@ impl<'t> Tree<'t> {
     }
 
     /// Puts a scalar in the place of the node that was pushed last.
-    pub(super) fn replace_last(&mut self, at: u32, scalar: Kind<'t>) {
+    pub(super) fn replace_last(&mut self, at: u32, end: u32, scalar: Kind<'t>) {
         if let Some(node) = self.nodes.last_mut() {
             node.at = at;
+            node.end = end;
             node.kind = scalar;
         }
     }

@@ -302,7 +302,7 @@ fn later_equals(tree: &Tree<'_>, members: &[Member]) -> Vec<(usize, usize)> {
     pairs
 }
 
-fn key_text<'a>(tree: &'a Tree<'_>, index: u32) -> Option<Cow<'a, str>> {
+pub(super) fn key_text<'a>(tree: &'a Tree<'_>, index: u32) -> Option<Cow<'a, str>> {
     match &tree.resolve(index)?.1.kind {
         Kind::Scalar(scalar) => scalar.key(),
         Kind::Merge => Some(Cow::Borrowed("<<")),

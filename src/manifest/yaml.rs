@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
+use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, StructureStyle};
 
 use super::MAX_DEPTH_LEVELS;
 use super::scalar::{self, Scalar, Tag};
 use super::source::count;
-use super::tree::{Fault, Kind, Tree, too_deep};
+use super::tree::{Fault, Kind, Style, Tree, too_deep};
 
 /// Reads the documents of one part of a file; `base` is the byte offset of the part. Trees that were complete before a fault stay.
 pub(super) fn read<'t>(text: &'t str, base: u32) -> (Vec<Tree<'t>>, Option<Fault>) {
@@ -76,14 +76,18 @@ impl<'t> Builder<'t> {
                 }
                 let at = self.offset(span);
                 let kind = self.scalar(value, style, tag.as_deref(), at)?;
-                self.add(at, kind, anchor);
+                let index = self.add(at, kind, anchor);
+                self.tree.shape(index, self.end(span), scalar_style(style));
                 self.bare = bare.then(|| span.byte_range()).flatten();
             }
-            Event::SequenceStart(_, anchor, _) => self.start(span, Kind::List, anchor)?,
-            Event::MappingStart(_, anchor, _) => self.start(span, Kind::Map, anchor)?,
+            Event::SequenceStart(style, anchor, _) => self.start(span, Kind::List, style, anchor)?,
+            Event::MappingStart(style, anchor, _) => self.start(span, Kind::Map, style, anchor)?,
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(open) = self.open.pop().filter(|open| !open.undone) {
                     self.tree.close(open.index);
+                    if let Some(style) = self.tree.get(open.index).map(|node| node.style) {
+                        self.tree.shape(open.index, self.end(span), style);
+                    }
                 }
             }
             Event::Alias(id) => self.alias(id, span)?,
@@ -103,18 +107,23 @@ impl<'t> Builder<'t> {
         let at = self.base + count(key.start);
         let is_pair = self.tree.get(open.index).is_some_and(|map| map.at == at);
         if !is_pair {
-            self.tree.replace_last(at, scalar);
+            self.tree.replace_last(at, self.base + count(key.end + 1), scalar);
             return false;
         }
         let Some(open) = self.open.last_mut() else { return false };
         open.undone = true;
         self.tree.truncate(open.index);
-        self.tree.push(at, scalar);
+        let index = self.tree.push(at, scalar);
+        self.tree.shape(index, self.base + count(key.end + 1), Style::Plain);
         true
     }
 
     fn offset(&self, span: &Span) -> u32 {
         self.base + count(span.start.byte_offset().unwrap_or(0).min(self.text.len()))
+    }
+
+    fn end(&self, span: &Span) -> u32 {
+        self.base + count(span.end.byte_offset().unwrap_or(0).min(self.text.len()))
     }
 
     fn add(&mut self, at: u32, kind: Kind<'t>, anchor: usize) -> u32 {
@@ -124,17 +133,20 @@ impl<'t> Builder<'t> {
         let index = self.tree.push(at, kind);
         if anchor != 0 {
             self.anchors.push((anchor, index));
+            self.tree.set_anchored(index);
         }
         index
     }
 
-    fn start(&mut self, span: &Span, kind: Kind<'t>, anchor: usize) -> Result<(), Fault> {
+    fn start(&mut self, span: &Span, kind: Kind<'t>, style: StructureStyle, anchor: usize) -> Result<(), Fault> {
         let at = self.offset(span);
         if self.open.len() >= MAX_DEPTH_LEVELS {
             return Err(too_deep(at));
         }
         let map = matches!(kind, Kind::Map);
         let index = self.add(at, kind, anchor);
+        let style = if style == StructureStyle::Flow { Style::Flow } else { Style::Plain };
+        self.tree.shape(index, at, style);
         self.bare = None;
         self.open.push(Open { index, map, children: 0, undone: false });
         Ok(())
@@ -148,7 +160,8 @@ impl<'t> Builder<'t> {
         if self.open.iter().any(|open| open.index == target) {
             return Err(Fault::new(at, "the anchor contains itself"));
         }
-        self.add(at, Kind::Alias(target), 0);
+        let index = self.add(at, Kind::Alias(target), 0);
+        self.tree.shape(index, self.end(span), Style::Plain);
         Ok(())
     }
 
@@ -171,6 +184,14 @@ impl<'t> Builder<'t> {
                 scalar::tagged(tag, value).map(Kind::Scalar).map_err(|message| Fault::new(at, message))
             }
         }
+    }
+}
+
+fn scalar_style(style: ScalarStyle) -> Style {
+    match style {
+        ScalarStyle::Plain => Style::Plain,
+        ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => Style::Quoted,
+        ScalarStyle::Literal | ScalarStyle::Folded => Style::Indented,
     }
 }
 

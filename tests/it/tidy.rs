@@ -11,8 +11,8 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const SOURCE_LINES_MAX: usize = 800;
 
 /// Modules of the pure core: `src/NAME.rs` and all below `src/NAME/`.
-const CORE: [&str; 12] = [
-    "facts", "inject", "link", "nearest", "patch", "policy", "review", "rule", "rules", "snapshot", "verdict",
+const CORE: [&str; 13] = [
+    "facts", "fix", "inject", "link", "nearest", "patch", "policy", "review", "rule", "rules", "snapshot", "verdict",
     "warning",
 ];
 /// Modules that may do I/O, or only hold others.

@@ -1,0 +1,368 @@
+//! `no502 fix`: the injections, written into files; and taken out again, of files and of live objects.
+
+mod live;
+mod write;
+
+use std::{
+    fs,
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, anyhow};
+use json_patch::Patch;
+use rustc_hash::FxHashSet;
+use similar::TextDiff;
+
+use super::{Exit, Failure};
+use crate::{
+    check::{Candidate, candidates},
+    fix::{Change, Direction, Edited, Refusal, edit, taken_out},
+    inject::{self, Outcome, inject, undo},
+    manifest::{self, Document, Level, Loaded, Source},
+    policy::Policies,
+    snapshot::Snapshot,
+};
+
+/// Lines of context around each change of a diff.
+const DIFF_CONTEXT_LINES: usize = 3;
+
+/// Adds the preStop sleep and the grace period that no502 injects to manifests, in place
+///
+/// Edits the YAML or JSON text and adds nothing but lines and raised numbers: comments, order and style stay. All files are one world, so that
+/// Services and Namespaces in other files count, as with `no502 check`. What each edit is for is noted in the annotation
+/// no502.dev/injected of the pod template, so that --undo can take it out again. Files are replaced as a whole or not at
+/// all. The sleep needs Kubernetes 1.30 or newer.
+///
+/// Not edited, with a line that says why: Helm templates and placeholders, objects that a kustomization patches, places that
+/// share their text with others by anchors, aliases or merge keys, keys that are set twice. Charts and overlays: fix what they
+/// render to, or write the same lines into the template by hand.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 done, or nothing to do; 1 --check would change something, or something was not edited; \
+                        2 wrong use, or something could not be read or written; 3 the cluster cannot be reached."
+)]
+pub(super) struct Fix {
+    /// Files, folders (.yaml, .yml and .json files below them), or - for standard input, which is printed with its changes;
+    /// with --live KIND/NAME, such as deployment/web
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Print the changes as a unified diff and write nothing
+    #[arg(long)]
+    diff: bool,
+    /// Write nothing; exit code 1 if something would be changed
+    #[arg(long)]
+    check: bool,
+    /// Take out what no502 put in, as far as nobody has changed it since
+    #[arg(long)]
+    undo: bool,
+    #[command(flatten)]
+    live: live::Live,
+}
+
+impl Fix {
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        if self.live.is_meant() {
+            if !self.undo {
+                return Err(
+                    anyhow!("--live is for --undo: what is injected into live objects comes from no502 serve").into()
+                );
+            }
+            return self.live.run(&self.paths);
+        }
+        if self.paths.is_empty() {
+            return Err(anyhow!("nothing to fix: name files or folders, or - for standard input").into());
+        }
+        let mut stdin = Vec::new();
+        if self.paths.iter().any(|path| is_stdin(path)) {
+            io::stdin().lock().take(manifest::MAX_FILE_BYTES + 1).read_to_end(&mut stdin).context("standard input")?;
+        }
+        let loaded = manifest::read(&self.paths, stdin.as_slice());
+        let mut run = Run { options: &self, exit: Exit::Clean, changed: 0, files: 0, refused: 0, stdin_done: false };
+        run.complain(&loaded);
+        run.files(&loaded)?;
+        run.rest_of_stdin(&stdin)?;
+        run.summary()?;
+        Ok(run.exit)
+    }
+
+    /// What comes on standard output is text for others, so that everything else goes to standard error.
+    fn prints_text(&self) -> bool {
+        self.diff || self.paths.iter().any(|path| is_stdin(path))
+    }
+
+    fn is_dry(&self) -> bool {
+        self.diff || self.check
+    }
+
+    fn direction(&self) -> Direction {
+        if self.undo { Direction::Out } else { Direction::In }
+    }
+}
+
+/// What is to be done to one document.
+struct Task<'a> {
+    candidate: &'a Candidate<'a>,
+    patch: Patch,
+    notices: Vec<String>,
+}
+
+/// The documents of one text, and what is to be done to them.
+struct FileTasks<'a> {
+    source: &'a Arc<Source>,
+    documents: Vec<&'a Document>,
+    tasks: Vec<Task<'a>>,
+}
+
+/// One run over files.
+struct Run<'o> {
+    options: &'o Fix,
+    exit: Exit,
+    changed: usize,
+    files: usize,
+    refused: usize,
+    stdin_done: bool,
+}
+
+impl Run<'_> {
+    /// The worst exit code counts.
+    fn raise(&mut self, exit: Exit) {
+        if exit as u8 > self.exit as u8 {
+            self.exit = exit;
+        }
+    }
+
+    fn complain(&mut self, loaded: &Loaded) {
+        for unreadable in &loaded.unreadable {
+            super::report(&anyhow!("{unreadable}"));
+            self.raise(Exit::Usage);
+        }
+        for problem in loaded.problems.iter().filter(|it| it.level == Level::Error) {
+            super::report(&anyhow!("{problem}; left as it is"));
+            self.raise(Exit::Usage);
+        }
+        if loaded.documents.is_empty() && loaded.problems.is_empty() && loaded.unreadable.is_empty() {
+            super::report(&anyhow!("no Kubernetes objects in any of the files; are they the right ones?"));
+            self.raise(Exit::Usage);
+        }
+    }
+
+    fn files(&mut self, loaded: &Loaded) -> Result<(), Failure> {
+        let found = candidates(loaded);
+        let policies = Policies::default();
+        let mut files: Vec<FileTasks<'_>> = Vec::new();
+        for document in &loaded.documents {
+            match files.last_mut().filter(|it| Arc::ptr_eq(it.source, document.source())) {
+                Some(file) => file.documents.push(document),
+                None => {
+                    files.push(FileTasks { source: document.source(), documents: vec![document], tasks: Vec::new() });
+                }
+            }
+        }
+        let mut seen: FxHashSet<PathBuf> = FxHashSet::default();
+        let mut at = 0;
+        for candidate in &found.workloads {
+            while files.get(at).is_some_and(|it| !Arc::ptr_eq(it.source, candidate.document.source())) {
+                at += 1;
+            }
+            let Some(task) = self.task(candidate, &found.snapshot, &policies)? else { continue };
+            match found.reason_to_leave(candidate) {
+                Some(refusal) => self.refuse(candidate, &refusal),
+                None => files[at].tasks.push(task),
+            }
+        }
+        for file in files {
+            let name = file.source.file();
+            // One file by two names is edited once.
+            if !file.tasks.is_empty() && (is_stdin(name) || seen.insert(real_path(name))) {
+                self.file(&file)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn task<'a>(
+        &mut self,
+        candidate: &'a Candidate<'a>,
+        snapshot: &Snapshot,
+        policies: &Policies,
+    ) -> Result<Option<Task<'a>>, Failure> {
+        let workload = &candidate.workload;
+        if self.options.undo {
+            return Ok(match undo(workload) {
+                Ok(patch) => patch.map(|patch| {
+                    let notices = vec![taken_out(workload, &patch)];
+                    Task { candidate, patch, notices }
+                }),
+                Err(error) => {
+                    let reason = error.to_string();
+                    self.refuse(candidate, &Refusal { pointer: String::new(), reason, help: "edit it by hand" });
+                    None
+                }
+            });
+        }
+        let write = inject::Candidate { old: None, new: workload, template_is_unchanged: false };
+        let injection = inject(write, snapshot, policies);
+        let (made, other): (Vec<_>, Vec<_>) = injection
+            .notices
+            .into_iter()
+            .filter(|it| !it.text.is_empty())
+            .partition(|it| it.outcome == Outcome::Injected);
+        for notice in other {
+            self.say(&line(candidate, "", &notice.text))?;
+        }
+        let notices = made.into_iter().map(|it| it.text).collect();
+        Ok(injection.patch.map(|patch| Task { candidate, patch, notices }))
+    }
+
+    fn refuse(&mut self, candidate: &Candidate<'_>, refusal: &Refusal) {
+        let text = line(candidate, &refusal.pointer, &format!("not edited: {refusal}"));
+        super::report(&anyhow!("{text}"));
+        self.refused += 1;
+        self.raise(Exit::Findings);
+    }
+
+    fn file(&mut self, file: &FileTasks<'_>) -> Result<(), Failure> {
+        let changes: Vec<Change<'_>> =
+            file.tasks.iter().map(|it| Change { index: it.candidate.index, patch: &it.patch }).collect();
+        let Edited { text, refused } = edit(file.source, &file.documents, &changes, self.options.direction());
+        for (index, refusal) in &refused {
+            if let Some(task) = file.tasks.get(*index) {
+                self.refuse(task.candidate, refusal);
+            }
+        }
+        if text == file.source.text() || !self.deliver(file.source, &text)? {
+            return Ok(());
+        }
+        self.files += 1;
+        for (index, task) in file.tasks.iter().enumerate() {
+            if refused.iter().any(|(it, _)| *it == index) {
+                continue;
+            }
+            self.changed += 1;
+            let pointer = place(&task.patch);
+            for notice in &task.notices {
+                let notice = if self.options.is_dry() { would(notice) } else { notice.clone() };
+                self.say(&line(task.candidate, &pointer, &notice))?;
+            }
+        }
+        if self.options.check {
+            self.raise(Exit::Findings);
+        }
+        Ok(())
+    }
+
+    /// Writes, prints or shows a changed text. False if that failed.
+    fn deliver(&mut self, source: &Source, text: &str) -> Result<bool, Failure> {
+        let file = source.file();
+        if self.options.diff {
+            print(&diff(file, source.text(), text))?;
+            self.stdin_done |= is_stdin(file);
+            return Ok(true);
+        }
+        if self.options.check {
+            return Ok(true);
+        }
+        if is_stdin(file) {
+            self.stdin_done = true;
+            print(text)?;
+            return Ok(true);
+        }
+        match write::replace(file, source.text(), text) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                super::report(&anyhow!("{}: {error:#}; it is as it was", file.display()));
+                self.raise(Exit::Usage);
+                Ok(false)
+            }
+        }
+    }
+
+    /// A filter prints what it was given where there is nothing to change.
+    fn rest_of_stdin(&self, stdin: &[u8]) -> Result<(), Failure> {
+        let is_filter = self.options.paths.iter().any(|it| is_stdin(it)) && !self.options.is_dry();
+        if is_filter && !self.stdin_done { print_bytes(stdin) } else { Ok(()) }
+    }
+
+    fn summary(&self) -> Result<(), Failure> {
+        let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let (objects, files) = (plural(self.changed, "object"), plural(self.files, "file"));
+        let text = match (self.changed, self.options.undo, self.options.is_dry()) {
+            (0, false, _) => "nothing to fix".to_owned(),
+            (0, true, _) => "nothing to take out".to_owned(),
+            (_, false, false) => format!("fixed {objects} in {files}"),
+            (_, false, true) => format!("would fix {objects} in {files}"),
+            (_, true, false) => format!("took the injections out of {objects} in {files}"),
+            (_, true, true) => format!("would take the injections out of {objects} in {files}"),
+        };
+        let refused = if self.refused == 0 { String::new() } else { format!(", {} not edited", self.refused) };
+        self.say(&format!("{text}{refused}"))
+    }
+
+    /// One line for the user.
+    fn say(&self, text: &str) -> Result<(), Failure> {
+        if !self.options.prints_text() {
+            return print(&format!("{text}\n"));
+        }
+        // There is nowhere to complain about standard error.
+        let _ = writeln!(io::stderr(), "{text}");
+        Ok(())
+    }
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn real_path(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// `web.yaml:12: Deployment "web": text`.
+fn line(candidate: &Candidate<'_>, pointer: &str, text: &str) -> String {
+    let place = candidate.document.locate(pointer);
+    let file = if is_stdin(&place.file) { "stdin".to_owned() } else { place.file.display().to_string() };
+    format!("{file}:{}: {}: {text}", place.line, candidate.workload.meta)
+}
+
+/// Where the first change is that people care about.
+fn place(patch: &Patch) -> String {
+    let paths = || patch.0.iter().map(|it| it.path().as_str());
+    paths().find(|it| it.contains("/spec/containers/")).or_else(|| paths().next_back()).unwrap_or_default().to_owned()
+}
+
+/// What would be done, in the words for what was done.
+fn would(notice: &str) -> String {
+    for (done, planned) in
+        [("added ", "would add "), ("raised ", "would raise "), ("removed ", "would remove "), ("took ", "would take ")]
+    {
+        if let Some(rest) = notice.strip_prefix(done) {
+            return format!("{planned}{rest}");
+        }
+    }
+    notice.to_owned()
+}
+
+/// A diff that `patch -p1` and `git apply` take.
+fn diff(file: &Path, old: &str, new: &str) -> String {
+    let name = if is_stdin(file) { Path::new("stdin") } else { file };
+    let name = name.strip_prefix(".").unwrap_or(name).display().to_string();
+    let (before, after) =
+        if file.is_absolute() { (name.clone(), name) } else { (format!("a/{name}"), format!("b/{name}")) };
+    let diff = TextDiff::from_lines(old, new);
+    diff.unified_diff().context_radius(DIFF_CONTEXT_LINES).header(&before, &after).to_string()
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    print_bytes(text.as_bytes())
+}
+
+/// A reader that has seen enough (`| head`) is no failure.
+fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other.context("cannot write to standard output")?),
+    }
+}

@@ -1,0 +1,292 @@
+//! `no502 fix --undo --live`: taking injections out of the objects of a cluster. Looks by default; each write is asked for, guarded
+//! by the resourceVersion that was looked at, and checked in the answer.
+
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow};
+use json_patch::{Patch, PatchOperation, TestOperation, jsonptr::PointerBuf};
+use kube::{
+    Api, Client, Config, ResourceExt as _,
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, PatchParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+
+use super::{Exit, Failure};
+use crate::{
+    facts::{Facts, Workload},
+    fix::taken_out,
+    inject::{MARKER, undo},
+};
+
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take to get a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Objects of one page of a list.
+const PAGE_OBJECTS: u32 = 500;
+/// How the API server notes who wrote.
+const FIELD_MANAGER: &str = "no502-fix";
+
+/// What can have an injection: kind, plural, and the names that kubectl knows.
+const KINDS: [(&str, &str, [&str; 3]); 3] = [
+    ("Deployment", "deployments", ["deployment", "deployments", "deploy"]),
+    ("StatefulSet", "statefulsets", ["statefulset", "statefulsets", "sts"]),
+    ("DaemonSet", "daemonsets", ["daemonset", "daemonsets", "ds"]),
+];
+
+/// Options of `--live`.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_field_names, reason = "the flag is called so")]
+pub(super) struct Live {
+    /// Look at live objects in a cluster and not at files: Deployments, StatefulSets and DaemonSets. Lists what it would take
+    /// out; writes only with --yes
+    #[arg(long, conflicts_with_all = ["diff", "check"])]
+    live: bool,
+    /// Write: one rollout of each object that is listed
+    #[arg(long, requires = "live")]
+    yes: bool,
+    /// Namespace to look in [default: the one of the context]
+    #[arg(long, short, value_name = "NS", requires = "live", conflicts_with = "all_namespaces")]
+    namespace: Option<String>,
+    /// Look in all namespaces
+    #[arg(long, short = 'A', requires = "live")]
+    all_namespaces: bool,
+    /// File that says how to reach the cluster [default: as kubectl, KUBECONFIG or ~/.kube/config]
+    #[arg(long, value_name = "FILE", requires = "live")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "NAME", requires = "live")]
+    context: Option<String>,
+}
+
+/// An object that is asked for by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Name {
+    kind: &'static str,
+    name: String,
+}
+
+/// One object with an injection.
+struct Found {
+    api: Api<DynamicObject>,
+    workload: Workload,
+    resource_version: String,
+    patch: Patch,
+}
+
+impl Live {
+    pub(super) fn is_meant(&self) -> bool {
+        self.live
+    }
+
+    pub(super) fn run(&self, objects: &[PathBuf]) -> Result<Exit, Failure> {
+        let names = objects.iter().map(|it| name(it)).collect::<anyhow::Result<Vec<_>>>()?;
+        if self.all_namespaces && !names.is_empty() {
+            return Err(anyhow!("a name is of one namespace: leave out --all-namespaces, or the names").into());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(self.work(&names))
+    }
+
+    async fn work(&self, names: &[Name]) -> Result<Exit, Failure> {
+        let config = self.config().await?;
+        let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let server = config.cluster_url.to_string();
+        let client = Client::try_from(config).map_err(|error| anyhow!("the kubeconfig cannot be used: {error}"))?;
+        let scope = (!self.all_namespaces).then_some(namespace.as_str());
+        let listed = list(&client, scope, names).await;
+        let (found, missing) = listed.map_err(|error| unreachable(&error, &server))?;
+        for name in &missing {
+            super::super::report(&anyhow!("there is no {} \"{}\" in namespace {namespace}", name.kind, name.name));
+        }
+        let exit = if missing.is_empty() { Exit::Clean } else { Exit::Findings };
+        if found.is_empty() {
+            say("nothing to take out")?;
+            return Ok(exit);
+        }
+        if self.yes { take_out(&found, exit).await } else { show(&found, exit) }
+    }
+
+    async fn config(&self) -> anyhow::Result<Config> {
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        let mut config = match &self.kubeconfig {
+            Some(file) => {
+                let kubeconfig = Kubeconfig::read_from(file).map_err(|error| unusable(file, &error))?;
+                Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| unusable(file, &error))?
+            }
+            None => match Config::from_kubeconfig(&options).await {
+                Ok(config) => config,
+                Err(_) if self.context.is_none() && Config::incluster().is_ok() => Config::incluster()?,
+                Err(error) => {
+                    let error = first_line(&error);
+                    return Err(anyhow!(
+                        "no kubeconfig that can be used: {error}; give --kubeconfig FILE or --context NAME"
+                    ));
+                }
+            },
+        };
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        config.read_timeout = Some(REQUEST_TIMEOUT);
+        Ok(config)
+    }
+}
+
+fn unusable(file: &Path, error: &impl std::fmt::Display) -> anyhow::Error {
+    anyhow!("--kubeconfig {}: {}", file.display(), first_line(error))
+}
+
+/// Parsers add a picture of the place.
+fn first_line(error: &impl std::fmt::Display) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+/// Whether nobody answers or somebody says no, nothing is known of the objects.
+fn unreachable(error: &kube::Error, server: &str) -> Failure {
+    let error = match error {
+        kube::Error::Api(status) => anyhow!("the cluster at {server} does not answer: {}", status.message),
+        other => anyhow!("the cluster at {server} cannot be reached: {}", root(other)),
+    };
+    Failure { exit: Exit::Unreachable, error }
+}
+
+/// The innermost reason: the outer ones only say which layer had it.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+/// `deployment/web`, `sts/db`, `deployment.apps/web`.
+fn name(argument: &Path) -> anyhow::Result<Name> {
+    let text = argument.to_string_lossy();
+    let wanted = "name objects as KIND/NAME, where KIND is deployment, statefulset or daemonset";
+    let (kind, name) = text.split_once('/').ok_or_else(|| anyhow!("\"{text}\": {wanted}"))?;
+    let kind = kind.to_ascii_lowercase();
+    let kind = kind.strip_suffix(".apps").unwrap_or(&kind);
+    let known = KINDS.iter().find(|(.., names)| names.contains(&kind));
+    let (kind, ..) = known.filter(|_| !name.is_empty()).ok_or_else(|| anyhow!("\"{text}\": {wanted}"))?;
+    Ok(Name { kind, name: name.to_owned() })
+}
+
+/// Every object with an injection, and the names that are of no object at all.
+async fn list(client: &Client, namespace: Option<&str>, names: &[Name]) -> kube::Result<(Vec<Found>, Vec<Name>)> {
+    let mut found = Vec::new();
+    let mut missing = names.to_vec();
+    for (kind, plural, _) in KINDS {
+        if !names.is_empty() && !names.iter().any(|it| it.kind == kind) {
+            continue;
+        }
+        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("apps", "v1", kind), plural);
+        let all: Api<DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+            None => Api::all_with(client.clone(), &resource),
+        };
+        let mut parameters = ListParams::default().limit(PAGE_OBJECTS);
+        loop {
+            let page = all.list(&parameters).await?;
+            for object in page.items {
+                let name = Name { kind, name: object.name_any() };
+                if !names.is_empty() && !names.contains(&name) {
+                    continue;
+                }
+                missing.retain(|it| *it != name);
+                let own = object.namespace().unwrap_or_default();
+                let api = Api::namespaced_with(client.clone(), &own, &resource);
+                found.extend(injected(&object, kind).map(|(workload, patch)| Found {
+                    api,
+                    workload,
+                    resource_version: object.resource_version().unwrap_or_default(),
+                    patch,
+                }));
+            }
+            let Some(token) = page.metadata.continue_.filter(|it| !it.is_empty()) else { break };
+            parameters = parameters.continue_token(&token);
+        }
+    }
+    Ok((found, missing))
+}
+
+/// What of an object is ours.
+fn injected(object: &DynamicObject, kind: &'static str) -> Option<(Workload, Patch)> {
+    let json = serde_json::to_string(object).ok()?;
+    let Ok(Facts::Workload(workload)) = Facts::read_item(&json, "apps/v1", kind) else { return None };
+    let patch = undo(&workload).ok()??;
+    Some((workload, patch))
+}
+
+impl Found {
+    fn line(&self, text: &str) -> String {
+        let meta = &self.workload.meta;
+        format!("{}/{meta}: {text}", meta.namespace)
+    }
+
+    /// The patch, for the very state that was looked at.
+    fn guarded(&self) -> anyhow::Result<Patch> {
+        let path = PointerBuf::parse("/metadata/resourceVersion").context("a pointer")?;
+        let value = self.resource_version.clone().into();
+        let mut operations = vec![PatchOperation::Test(TestOperation { path, value })];
+        operations.extend(self.patch.0.iter().cloned());
+        Ok(Patch(operations))
+    }
+}
+
+fn show(found: &[Found], exit: Exit) -> Result<Exit, Failure> {
+    for it in found {
+        say(&it.line(&super::would(&taken_out(&it.workload, &it.patch))))?;
+    }
+    say(&format!("would write {}: one rollout of each; nothing is written without --yes", objects(found.len())))?;
+    Ok(exit)
+}
+
+async fn take_out(found: &[Found], mut exit: Exit) -> Result<Exit, Failure> {
+    let mut written = 0;
+    for it in found {
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let name = it.workload.meta.name.as_str();
+        let answer = it.api.patch(name, &parameters, &kube::api::Patch::Json::<()>(it.guarded()?)).await;
+        let trouble = match &answer {
+            Ok(object) if is_back(object) => Some(
+                "no502 has put the injections back; first annotate the namespace no502.dev/inject=disabled or delete the \
+                 webhook configuration, then run again"
+                    .to_owned(),
+            ),
+            Ok(_) => None,
+            Err(kube::Error::Api(status)) if matches!(status.code, 409 | 422) => {
+                Some(format!("not written, it has changed in the meantime; run again ({})", status.message))
+            }
+            Err(kube::Error::Api(status)) => Some(format!("not written: {}", status.message)),
+            Err(error) => Some(format!("it is not known whether it was written: {}; run again to see", root(error))),
+        };
+        if let Some(text) = trouble {
+            exit = Exit::Findings;
+            super::super::report(&anyhow!("{}", it.line(&text)));
+        } else {
+            written += 1;
+            say(&it.line(&format!("{}; a rollout begins", taken_out(&it.workload, &it.patch))))?;
+        }
+    }
+    say(&format!("took the injections out of {}", objects(written)))?;
+    Ok(exit)
+}
+
+/// True if the object that was stored has our marker again.
+fn is_back(object: &DynamicObject) -> bool {
+    object.data.pointer("/spec/template/metadata/annotations").is_some_and(|it| it.get(MARKER).is_some())
+}
+
+fn objects(count: usize) -> String {
+    format!("{count} object{}", if count == 1 { "" } else { "s" })
+}
+
+fn say(text: &str) -> Result<(), Failure> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other.context("cannot write to standard output")?),
+    }
+}

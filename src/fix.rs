@@ -1,0 +1,167 @@
+//! The injections as edits of manifest text: what a JSON Patch does to an object is done to the bytes of its file. Comments, order,
+//! quotes, indentation and line ends stay as they are, because only what is new is written.
+//!
+//! Nothing is taken on trust: the edited text is read again, and unless it holds exactly the patched objects and every line
+//! that it had, the edit is refused (`proof.rs`).
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod difference;
+mod edit;
+mod flow;
+mod proof;
+mod render;
+mod taken;
+
+use std::{fmt, sync::Arc};
+
+use json_patch::Patch;
+use serde_json::Value;
+
+use crate::manifest::{Document, Outline, Source};
+use edit::Splice;
+pub use taken::taken_out;
+
+/// Whether something is put into the text, or what was put there is taken out again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Lines are added, numbers are raised.
+    In,
+    /// Lines are taken out, numbers are set back.
+    Out,
+}
+
+/// A patch for one document of a text.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    /// Which document: an index into the documents of the text.
+    pub index: usize,
+    /// What to do to its object.
+    pub patch: &'a Patch,
+}
+
+/// Why a document was left as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// JSON pointer of the place, as far as there is one.
+    pub pointer: String,
+    /// What is in the way.
+    pub reason: String,
+    /// What to do about it.
+    pub help: &'static str,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.reason, self.help)
+    }
+}
+
+/// A text after its edits.
+#[derive(Debug)]
+pub struct Edited {
+    /// The text; byte for byte the old one without any edit.
+    pub text: String,
+    /// What was refused, by the index of the change.
+    pub refused: Vec<(usize, Refusal)>,
+}
+
+/// One document's edit.
+#[derive(Debug)]
+struct Plan {
+    change: usize,
+    document: usize,
+    splices: Vec<Splice>,
+    expected: Value,
+}
+
+/// Edits the documents of one text. `documents` are all that were read from it, in the order of the text.
+///
+/// Each change is made or refused by itself.
+#[must_use]
+pub fn edit(source: &Arc<Source>, documents: &[&Document], changes: &[Change<'_>], direction: Direction) -> Edited {
+    let outline = Outline::of(source);
+    let mut refused = Vec::new();
+    let mut plans = Vec::new();
+    for (index, change) in changes.iter().enumerate() {
+        let Some(document) = documents.get(change.index) else { continue };
+        match plan(&outline, document, change.patch) {
+            Ok((splices, expected)) => plans.push(Plan { change: index, document: change.index, splices, expected }),
+            Err(refusal) => refused.push((index, refusal)),
+        }
+    }
+    let prover = proof::Prover { source, outline: &outline, documents, direction };
+    let text = match all_or_each(&prover, &plans) {
+        Ok(text) => text,
+        Err((text, unproven)) => {
+            refused.extend(unproven);
+            text
+        }
+    };
+    refused.sort_by_key(|(index, _)| *index);
+    Edited { text, refused }
+}
+
+/// Proves all edits together, which is one pass; only if that fails, each by itself, to find out which one it is.
+fn all_or_each(prover: &proof::Prover<'_>, plans: &[Plan]) -> Result<String, (String, Vec<(usize, Refusal)>)> {
+    let original = prover.source.text();
+    let all: Vec<&Plan> = plans.iter().collect();
+    let Err(reason) = proven(prover, &all) else { return Ok(spliced(original, &all)) };
+    let mut good = Vec::new();
+    let mut refused = Vec::new();
+    for plan in plans {
+        match proven(prover, &[plan]) {
+            Ok(()) => good.push(plan),
+            Err(reason) => refused.push((plan.change, unproven(&reason))),
+        }
+    }
+    if proven(prover, &good).is_ok() {
+        return Err((spliced(original, &good), refused));
+    }
+    refused.extend(good.iter().map(|plan| (plan.change, unproven(&reason))));
+    Err((original.to_owned(), refused))
+}
+
+fn proven(prover: &proof::Prover<'_>, plans: &[&Plan]) -> Result<(), String> {
+    if plans.is_empty() {
+        return Ok(());
+    }
+    let expected = plans.iter().map(|plan| (plan.document, &plan.expected)).collect();
+    prover.prove(&spliced(prover.source.text(), plans), &in_order(plans), &expected)
+}
+
+/// In the order of the text. What is inside ends before what is around it.
+fn in_order<'a>(plans: &[&'a Plan]) -> Vec<&'a Splice> {
+    let mut splices: Vec<&Splice> = plans.iter().flat_map(|plan| &plan.splices).collect();
+    splices.sort_by(|a, b| (a.range.start, b.depth).cmp(&(b.range.start, a.depth)));
+    splices
+}
+
+fn spliced(text: &str, plans: &[&Plan]) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut at = 0;
+    for splice in in_order(plans) {
+        result.push_str(text.get(at..splice.range.start).unwrap_or_default());
+        result.push_str(&splice.text);
+        at = splice.range.end.max(at);
+    }
+    result.push_str(text.get(at..).unwrap_or_default());
+    result
+}
+
+fn plan(outline: &Outline<'_>, document: &Document, patch: &Patch) -> Result<(Vec<Splice>, Value), Refusal> {
+    let old: Value = serde_json::from_str(document.json()).map_err(|error| odd(&error.to_string()))?;
+    let mut new = old.clone();
+    json_patch::patch(&mut new, patch).map_err(|error| odd(&error.to_string()))?;
+    let differences = difference::between(&old, &new)?;
+    let object = outline.object(document).ok_or_else(|| odd("the object is not found in the text again"))?;
+    Ok((edit::splices(object, &differences)?, new))
+}
+
+/// What should not happen.
+fn odd(reason: &str) -> Refusal {
+    Refusal { pointer: String::new(), reason: reason.to_owned(), help: "edit it by hand, and please report this" }
+}
+
+fn unproven(reason: &str) -> Refusal {
+    odd(&format!("the edited text would not be exactly what it should be ({reason})"))
+}
