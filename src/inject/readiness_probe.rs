@@ -87,7 +87,7 @@ pub(crate) fn unready<'a>(
         }
     }
     if let Some(port) = &settings.readiness_port {
-        unready = unready.into_iter().filter_map(|it| asked_for(it, port, workload, snapshot)).collect();
+        unready = unready.into_iter().map(|it| asked_for(it, port, workload, snapshot)).collect();
     }
     unready
 }
@@ -198,18 +198,21 @@ fn namespace_asks_for_linkerd(workload: &Workload, snapshot: &Snapshot) -> bool 
     !workload.template.mesh.refuses_linkerd && namespace.is_some_and(|it| it.injects_linkerd)
 }
 
-/// The same container with the port that the settings name; `None` if it has it not.
-fn asked_for<'a>(it: Unready<'a>, port: &PortRef, workload: &Workload, snapshot: &Snapshot) -> Option<Unready<'a>> {
+/// The same container with the port that the settings name.
+fn asked_for<'a>(it: Unready<'a>, port: &PortRef, workload: &Workload, snapshot: &Snapshot) -> Unready<'a> {
     let declared = workload.template.ports[it.container.ports.clone()].iter().find(|declared| match port {
         PortRef::Number(number) => declared.number == *number,
         PortRef::Name(name) => declared.name == *name,
-    })?;
+    });
+    let service = snapshot.service(&workload.meta.namespace, &it.service);
+    let (Some(declared), Some(service)) = (declared, service) else {
+        return Unready { obstacle: Some(format!("the container declares no port {port}")), ..it };
+    };
     let claims = |container: &&Container| {
         let ports = &workload.template.ports[container.ports.clone()];
         ports.iter().any(|it| it.number == declared.number && it.protocol == Protocol::Tcp)
     };
     let claimants = workload.template.containers.iter().filter(|it| is_regular(it)).filter(claims).count();
-    let service = snapshot.service(&workload.meta.namespace, &it.service)?;
     let served = Served {
         service,
         container: it.container,
@@ -218,7 +221,7 @@ fn asked_for<'a>(it: Unready<'a>, port: &PortRef, workload: &Workload, snapshot:
         is_routed: false,
         is_grpc: is_grpc(&declared.name),
     };
-    Some(Unready { port: declared.number, obstacle: obstacle(&served, workload, snapshot), ..it })
+    Unready { port: declared.number, obstacle: obstacle(&served, workload, snapshot), ..it }
 }
 
 /// True if the container declares that TCP port.
