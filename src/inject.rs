@@ -216,6 +216,9 @@ impl<'a> Plan<'a> {
     fn new(candidate: Candidate<'a>, effective: Effective) -> Self {
         let sent_marker = Marker::of(candidate.new);
         let mut marker = sent_marker.clone();
+        if let Some(old) = candidate.old {
+            marker.follow_renames(old, candidate.new);
+        }
         marker.keep_only_what_stands(candidate.new);
         Self {
             candidate,

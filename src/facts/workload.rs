@@ -168,6 +168,7 @@ impl ProbeRole {
 
 /// The handlers of a preStop hook. A valid hook has exactly one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent marks")]
 pub struct PreStop {
     /// `sleep.seconds`.
     pub sleep_seconds: Option<i64>,

@@ -378,6 +378,8 @@ impl Effective {
         find: impl Fn(&str) -> Option<&'a SmolStr>,
         keys: impl Iterator<Item = &'a str>,
     ) {
+        // The warning names the workload anyway.
+        let of = if source == Source::Workload { String::new() } else { format!(" of {owner}") };
         let mut is_silent = true;
         for key in keys {
             is_silent = false;
@@ -385,7 +387,7 @@ impl Effective {
             if !is_known {
                 let near = crate::nearest::nearest_word(key, SETTINGS.iter().map(|it| it.key));
                 let near = near.map(|it| format!("; did you mean {OWN_PREFIX}{it}?")).unwrap_or_default();
-                self.problems.push(format!("{owner} has annotation {OWN_PREFIX}{key}, which means nothing{near}"));
+                self.problems.push(format!("annotation {OWN_PREFIX}{key}{of} means nothing{near}"));
             }
         }
         if is_silent {
@@ -398,8 +400,7 @@ impl Effective {
                 self.sources.insert(key, source);
             } else {
                 let Setting { key, allowed, .. } = setting;
-                self.problems
-                    .push(format!("{owner} has {OWN_PREFIX}{key}: \"{text}\", which is ignored; use {allowed}"));
+                self.problems.push(format!("annotation {OWN_PREFIX}{key}: \"{text}\"{of} is ignored; use {allowed}"));
             }
         }
     }

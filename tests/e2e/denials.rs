@@ -5,7 +5,7 @@ use anyhow::ensure;
 use crate::{
     cluster::Version,
     no502::No502,
-    room::{Room, deployment, ingress, of_release, service},
+    room::{Room, WITH_PROBE, deployment, ingress, of_release, service},
     trial::E2e,
 };
 
@@ -57,7 +57,8 @@ fn service_before_its_pods(no502: &No502) -> anyhow::Result<()> {
     ))?;
     said.done()?;
     room.settle()?;
-    room.apply(&deployment("web", "app: web", "{name: http, containerPort: 8080}"))?.warned("added preStop sleep")?;
+    let web = deployment("web", "app: web", "{name: http, containerPort: 8080}") + WITH_PROBE;
+    room.apply(&web)?.warned("added preStop sleep")?;
     room.settle()?;
     room.apply(&service("web", "app: web", "{port: 81, targetPort: http}"))?.quiet()?;
     Ok(())
@@ -138,7 +139,7 @@ fn service_port_that_an_ingress_uses(no502: &No502) -> anyhow::Result<()> {
 
 fn container_port_that_a_service_names(no502: &No502) -> anyhow::Result<()> {
     let room = Room::new(no502)?;
-    let deployment = |ports: &str| deployment("web", "app: web", ports);
+    let deployment = |ports: &str| deployment("web", "app: web", ports) + WITH_PROBE;
     let service = |target: &str| service("web", "app: web", &format!("{{port: 80, targetPort: {target}}}"));
     room.given(&(deployment("{name: http, containerPort: 8080}") + &service("http")))?;
 

@@ -477,7 +477,8 @@ fn sixty_random_writes(no502: &No502) -> anyhow::Result<()> {
             "more than one rollout: {}\n{before:?}\n{after:?}",
             context()
         );
-        same_for_the_user(&after.template, &twin.stored()?["spec"]["template"]).with_context(context)?;
+        let templates = [&after.template, &twin.stored()?["spec"]["template"], &ours.file["spec"]["template"]];
+        same_for_the_user(templates).with_context(context)?;
     }
     twin.kubectl(&format!("delete deployment {name} --wait=false"), None)?.done()?;
     ensure!(refused * 4 < STEPS, "too many steps were refused with and without no502: {refused}");
@@ -512,20 +513,25 @@ const RANDOM_CHANGES: [(&str, Change); 11] = [
     ("image 1", |object| first(object)["image"] = json!("example.invalid/web:1")),
 ];
 
-/// The hooks of the user are there, and where the user has none there is a sleep or nothing.
-fn same_for_the_user(ours: &Value, twin: &Value) -> anyhow::Result<()> {
+/// The hooks and probes of the user are there, and where the user wants none there is ours or nothing. The twin may keep one
+/// that the user wants no more: `kubectl replace` of what is stored tells later applies that its user wrote all of it,
+/// and so takes away with our handler what came into its place.
+fn same_for_the_user([ours, twin, file]: [&Value; 3]) -> anyhow::Result<()> {
     let by_name = |template: &Value| -> BTreeMap<String, Value> {
         let containers = template["spec"]["containers"].as_array().cloned().unwrap_or_default();
         containers.into_iter().map(|it| (it["name"].to_string(), it)).collect()
     };
-    let (mut ours_by_name, mut twin_by_name) = (by_name(ours), by_name(twin));
+    let (mut ours_by_name, mut twin_by_name, file_by_name) = (by_name(ours), by_name(twin), by_name(file));
     for (name, container) in &mut ours_by_name {
         let twin = twin_by_name.get_mut(name).with_context(|| format!("the twin has no container {name}"))?;
         let hooks = [container["lifecycle"]["preStop"].take(), twin["lifecycle"]["preStop"].take()];
-        let is_ours = hooks[1].is_null() && hooks[0] == json!({"sleep": {"seconds": 10}});
+        let wanted = file_by_name.get(name).unwrap_or(&Value::Null);
+        let is_free = hooks[1].is_null() || wanted["lifecycle"]["preStop"].is_null();
+        let is_ours = is_free && hooks[0] == json!({"sleep": {"seconds": 10}});
         ensure!(is_ours || hooks[0] == hooks[1], "container {name} has {} and its twin {}", hooks[0], hooks[1]);
         let probes = [&container["readinessProbe"], &twin["readinessProbe"]].map(handlers);
-        let is_ours = probes[1].is_empty() && probes[0] == BTreeMap::from([("tcpSocket", &json!({"port": 8080}))]);
+        let is_free = probes[1].is_empty() || wanted["readinessProbe"].is_null();
+        let is_ours = is_free && probes[0] == BTreeMap::from([("tcpSocket", &json!({"port": 8080}))]);
         ensure!(is_ours || probes[0] == probes[1], "container {name} has {:?} and its twin {:?}", probes[0], probes[1]);
         for member in ["lifecycle", "readinessProbe"] {
             container[member].take();

@@ -170,6 +170,9 @@ spec:
     )
 }
 
+/// Follows a [`deployment`] whose container says when it is ready, which leaves nothing to be said about that.
+pub(crate) const WITH_PROBE: &str = "          readinessProbe: {exec: {command: [/bin/ready]}}\n";
+
 /// A Service with this selector and these ports, both in YAML flow style.
 pub(crate) fn service(name: &str, selector: &str, ports: &str) -> String {
     format!(

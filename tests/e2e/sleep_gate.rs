@@ -102,8 +102,9 @@ fn no502_notices_once_and_for_all(no502: &No502) -> anyhow::Result<()> {
     let exec = "          lifecycle: {preStop: {exec: {command: [/bin/drain]}}}\n";
     for name in ["first", "second"] {
         room.apply(&(pods(name) + exec))?.done()?;
-        let hook = template(name)?["spec"]["containers"][0]["lifecycle"]["preStop"].clone();
-        ensure!(hook["exec"].is_object(), "{name}: {hook}");
+        let now = template(name)?;
+        ensure!(now["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"].is_object(), "{name}: {now}");
+        ensure!(!now["metadata"].to_string().contains("preStop"), "{name}: the marker claims a sleep: {now}");
         room.apply(&(pods(name) + exec))?.quiet()?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use crate::{
     cluster::Version,
     no502::No502,
-    room::{Room, Said, deployment, ingress, of_release, service, with_metadata},
+    room::{Room, Said, WITH_PROBE, deployment, ingress, of_release, service, with_metadata},
     trial::E2e,
 };
 
@@ -170,7 +170,7 @@ fn of_a_service() -> Vec<Row> {
 }
 
 fn of_a_deployment() -> Vec<Row> {
-    let front = |labels: &str| deployment("web", labels, "{name: http, containerPort: 8080}");
+    let front = |labels: &str| deployment("web", labels, "{name: http, containerPort: 8080}") + WITH_PROBE;
     let service = service("front", "tier: front", "{port: 80, targetPort: 8080}");
     let other = deployment("other", "app: other, tier: front", "{containerPort: 8080}");
     let lost = "the new pod labels no longer match Service \"front\"";

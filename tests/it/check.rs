@@ -153,6 +153,24 @@ fn every_rule_points_at_the_key_that_is_wrong() {
 }
 
 #[test]
+fn what_a_template_risks_is_a_warning_where_it_is_written() {
+    let bare = good().and("deployment.yaml", bare_deployment("web", PORTS));
+    let warnings =
+        ["prestop-missing warning ./deployment.yaml:13:11", "readiness-missing warning ./deployment.yaml:13:11"];
+    assert_eq!(bare.findings(&["."]), warnings);
+    assert_eq!(bare.check(&["."]).code, 0);
+    assert_eq!(bare.check(&["--fail-on", "warning", "."]).code, 1);
+    let short = good().and("deployment.yaml", deployment("web", PORTS).replace("Seconds: 40", "Seconds: 12"));
+    assert_eq!(short.findings(&["."]), ["prestop-exceeds-grace warning ./deployment.yaml:18:7"]);
+    let placeholder =
+        good().and("deployment.yaml", deployment("web", PORTS).replace("Seconds: 40", "Seconds: ${GRACE}"));
+    assert_eq!(placeholder.findings(&["."]), [""; 0], "30 is enough, and what it is is not known");
+    // An overlay may add what is missing.
+    let material = bare.and("kustomization.yaml", "resources: [deployment.yaml]\n");
+    assert_eq!(material.findings(&["."]), warnings.map(|it| it.replace("warning", "info")));
+}
+
+#[test]
 fn the_json_form_is_this_and_nothing_else() {
     let folder = good()
         .and("service.yaml", service("web", "htp"))

@@ -13,7 +13,7 @@ use no502::{
     manifest,
     policy::Profile,
     report::{Entry, Level, Report},
-    rule::Kind,
+    rule::{Check, Kind},
     rules,
 };
 use serde_json::Value;
@@ -66,7 +66,7 @@ fn truths(corpus: &Path) -> Vec<Truth> {
 }
 
 /// Name and paths of every world.
-fn worlds(corpus: &Path) -> Vec<(String, Vec<PathBuf>)> {
+pub(crate) fn worlds(corpus: &Path) -> Vec<(String, Vec<PathBuf>)> {
     let worlds: Vec<Value> = serde_json::from_slice(&fs::read(corpus.join("worlds.json")).unwrap()).unwrap();
     let paths = |world: &Value| {
         let paths = world["paths"].as_array().unwrap().iter();
@@ -75,7 +75,7 @@ fn worlds(corpus: &Path) -> Vec<(String, Vec<PathBuf>)> {
     worlds.iter().map(|world| (text(world, "name"), paths(world))).collect()
 }
 
-fn run(paths: &[PathBuf], settings: Settings) -> Report {
+pub(crate) fn run(paths: &[PathBuf], settings: Settings) -> Report {
     let loaded = manifest::read(paths, io::empty());
     assert!(loaded.unreadable.is_empty(), "{:?}", loaded.unreadable);
     check(&loaded, settings)
@@ -108,6 +108,11 @@ impl Truth {
     }
 }
 
+/// The truth is about links; what pod templates risk is counted in `risks.rs`.
+fn is_about_a_link(entry: &Entry) -> bool {
+    rules::find(entry.rule).is_some_and(|it| matches!(it.check, Check::Link(_) | Check::Workload(_)))
+}
+
 #[test]
 fn findings_in_real_manifests_agree_with_people() {
     let Some(corpus) = corpus() else { return };
@@ -118,7 +123,7 @@ fn findings_in_real_manifests_agree_with_people() {
     for (world, paths) in worlds(&corpus) {
         let report = run(&paths, Settings::default());
         let expected: Vec<&Truth> = truths.iter().filter(|it| it.world == world).collect();
-        for entry in &report.findings {
+        for entry in report.findings.iter().filter(|it| is_about_a_link(it)) {
             let place =
                 format!("{world}: {}: {} {}: {}", entry.location, entry.rule, entry.level.name(), entry.message);
             match expected.iter().find(|it| it.is_about(entry, &report, &corpus)) {

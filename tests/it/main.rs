@@ -20,6 +20,7 @@ mod oracle;
 mod properties;
 mod reviews;
 mod rig;
+mod risks;
 mod serve_cli;
 mod server;
 mod stage;

@@ -242,3 +242,20 @@ fn every_write_is_answered_as_the_table_says() {
         .collect();
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
+
+/// Nearly every write keeps the template: unasked, the hint would be everywhere.
+#[test]
+fn the_hint_to_restart_is_given_on_request_only() {
+    let mut given = 0;
+    for path in stage::files(&stage::folder("transitions"), ".yaml") {
+        let transition = Transition::read(&path);
+        let answer = transition.ask(Half::Validate, Profile::Standard, false);
+        let is_given = answer.warnings.iter().any(|it| it.contains("kubectl rollout restart"));
+        let is_asked = stage::read(&path).contains("no502.dev/restart-hint: \"true\"");
+        assert!(is_asked || !is_given, "{}: {:?}", path.display(), answer.warnings);
+        let mutating = transition.ask(Half::Mutate, Profile::Standard, false).warnings;
+        assert!(!mutating.iter().any(|it| it.contains("rollout restart")), "{}", path.display());
+        given += usize::from(is_given);
+    }
+    assert!(given >= 2, "the hint is given {given} times");
+}
