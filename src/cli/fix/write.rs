@@ -32,7 +32,8 @@ pub(super) fn replace(path: &Path, old: &str, new: &str) -> anyhow::Result<()> {
 
 fn written(folder: &Path, target: &Path, text: &str, metadata: &fs::Metadata) -> io::Result<()> {
     // Hidden, so that neither shells nor no502 take it for a manifest if the program is killed here.
-    let mut file = tempfile::Builder::new().prefix(".no502-").suffix(".tmp").tempfile_in(folder).map_err(|error| plain(&error))?;
+    let mut file =
+        tempfile::Builder::new().prefix(".no502-").suffix(".tmp").tempfile_in(folder).map_err(|error| plain(&error))?;
     file.write_all(text.as_bytes())?;
     let own = file.as_file().metadata()?;
     if (own.uid(), own.gid()) != (metadata.uid(), metadata.gid()) {
