@@ -13,6 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use serde_json::Value;
 use similar::{DiffTag, TextDiff};
 use tempfile::TempDir;
 
@@ -476,6 +477,14 @@ fn wrong_use_is_said() {
     }
 }
 
+/// How often `check` finds something.
+fn rules_found(folder: &Path, rule: &str) -> usize {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_no502"));
+    let outcome = run(command.args(["check", "--format", "json", "--fail-on", "never"]).arg(folder), "");
+    let report: Value = serde_json::from_str(&outcome.out).unwrap();
+    report["findings"].as_array().unwrap().iter().filter(|it| it["rule"] == rule).count()
+}
+
 /// All files below a folder.
 fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
@@ -537,6 +546,11 @@ fn real_manifests_only_gain_lines_and_get_their_text_back() {
     for (reason, count) in reasons {
         eprintln!("  {count} not edited: {reason}");
     }
+
+    // Each object that no502 would still change is one that was refused.
+    let left = rules_found(folder.path(), "prestop-missing");
+    assert!(left <= refused.len(), "check still misses {left} hooks, and only {} objects were refused", refused.len());
+    assert!(rules_found(&corpus, "prestop-missing") > 100 + left);
 
     let second = folder.fix(&["."]);
     assert!(second.out.lines().last().unwrap().starts_with("nothing to fix"), "{second:?}");
