@@ -202,7 +202,7 @@ impl<'a> Plan<'a> {
         plan.repair();
         let settings = &plan.effective.settings;
         let is_left_alone = settings.skips_owned && workload.meta.controller.is_some();
-        let is_covered = plan.effective.is_opted_in || settings.kinds.contains(&kind) && !is_left_alone;
+        let is_covered = plan.effective.is_opted_in || settings.kinds.has(kind) && !is_left_alone;
         if policies.is_enabled && is_covered && plan.effective.settings.mode != Mode::Disabled {
             if namespace.is_none() && !snapshot.synced().has(Resource::Namespaces) {
                 plan.skip(&["prestop"], "still reading the settings of namespaces; nothing injected".to_owned());

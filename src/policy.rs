@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub(crate) use self::injection::SLEEP_KEY;
 pub use self::injection::{
     DRAIN_SECONDS_MAX, Effective, GRACE_SECONDS_MAX, InjectionSettings, Mode, PROBE_NUMBER_MAX, Preset, ProbeValues,
-    ReadinessMode, SLEEP_SECONDS_MAX, Source, TemplateKind,
+    ReadinessMode, SLEEP_SECONDS_MAX, Source, TemplateKind, TemplateKinds,
 };
 use crate::rule::{Kind, ObjectName};
 

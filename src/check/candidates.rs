@@ -5,16 +5,13 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
-use super::{doubt, kustomize::Kustomize, objects};
+use super::{FILES_SERVER_MINOR, doubt, kustomize::Kustomize, objects};
 use crate::{
     facts::{Facts, Meta, Workload},
     fix::Refusal,
     manifest::{Document, Level, Loaded, Problem, Source},
     snapshot::{Snapshot, Store},
 };
-
-/// The API server's minor version that files are written for: new enough for everything that is injected.
-const FILES_SERVER_MINOR: u32 = 35;
 
 /// Fields whose text is the application's own; `{{` in them is no template of ours.
 const FREE_TEXT: [&str; 4] = ["args", "command", "env", "annotations"];

@@ -14,7 +14,7 @@ pub struct InjectionSettings {
     /// Whether changes are made, only told, or neither.
     pub mode: Mode,
     /// The kinds whose templates are changed.
-    pub kinds: Vec<TemplateKind>,
+    pub kinds: TemplateKinds,
     /// Objects that a controller owns are left alone: it would fight for its own version (reference: mutations 6.2).
     pub skips_owned: bool,
     /// The preset that `sleep_seconds` comes from, if it comes from one.
@@ -55,7 +55,7 @@ impl Default for InjectionSettings {
     fn default() -> Self {
         Self {
             mode: Mode::Inject,
-            kinds: vec![TemplateKind::Deployment],
+            kinds: TemplateKinds::of(&[TemplateKind::Deployment]),
             skips_owned: true,
             preset: None,
             sleep_seconds: Preset::InCluster.sleep_seconds(),
@@ -126,6 +126,24 @@ words! {
         DaemonSet = "DaemonSet",
         /// Argo Rollouts.
         Rollout = "Rollout",
+    }
+}
+
+/// A set of kinds; copied with every write, so that it should cost nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TemplateKinds(u8);
+
+impl TemplateKinds {
+    /// The set of these.
+    #[must_use]
+    pub fn of(kinds: &[TemplateKind]) -> Self {
+        Self(kinds.iter().fold(0, |set, kind| set | 1 << *kind as u8))
+    }
+
+    /// True if `kind` is in it.
+    #[must_use]
+    pub fn has(self, kind: TemplateKind) -> bool {
+        self.0 & (1 << kind as u8) != 0
     }
 }
 
@@ -247,7 +265,7 @@ const SETTINGS: [Setting; 14] = [
         allowed: "a list of Deployment, StatefulSet, DaemonSet and Rollout",
         set: |settings, text| {
             let kinds = list(text).map(|it| word(TemplateKind::ALL, TemplateKind::name, it));
-            kinds.collect::<Option<Vec<_>>>().map(|it| settings.kinds = it)
+            kinds.collect::<Option<Vec<_>>>().map(|it| settings.kinds = TemplateKinds::of(&it))
         },
     },
     Setting {
