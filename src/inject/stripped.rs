@@ -2,12 +2,17 @@
 //! back exactly as it was gives the old template, and so no rollout (reference: mutations 6.2).
 
 use json_patch::Patch;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Candidate, GRACE, MARKER, marker::Marker, patched, write_hook};
+use super::{
+    Candidate, GRACE, MARKER,
+    marker::Marker,
+    operations::{write_annotation, write_hook},
+    patched,
+};
 use crate::{
     facts::{ContainerKind, Workload},
-    patch::{PatchBuilder, PatchError, escape},
+    patch::{PatchBuilder, PatchError},
 };
 
 /// The patch that puts everything back; `None` if the template is not the old one with it.
@@ -22,15 +27,7 @@ fn operations(new: &Workload, old: &Workload, old_template: &Value) -> Result<Op
     let mut marker = Marker::of(old);
     marker.keep_only_what_stands(old);
     let mut patch = PatchBuilder::default();
-    let annotations = new.pointer("/metadata/annotations");
-    let marker_text = &old_template["metadata"]["annotations"][MARKER];
-    if new.template.has_annotations {
-        patch.add(&format!("{annotations}/{}", escape(MARKER)), marker_text.clone())?;
-    } else if new.template.has_metadata {
-        patch.add(&annotations, json!({ MARKER: marker_text }))?;
-    } else {
-        return Ok(None);
-    }
+    write_annotation(new, old_template["metadata"]["annotations"][MARKER].clone(), &mut patch)?;
     let mut is_stripped = false;
     for container in new.template.containers.iter().filter(|it| it.kind == ContainerKind::Regular) {
         let before = old.template.containers.iter().find(|it| it.name == container.name);

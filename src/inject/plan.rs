@@ -1,0 +1,355 @@
+//! The plan for one object: what is repaired, added and told, decided step by step before anything is written
+//! (reference: mutations 11.2).
+
+use json_patch::Patch;
+use serde_json::{Value, json};
+
+use super::{
+    Candidate, Injection, Notice, Outcome,
+    grace_period::{self, GRACE},
+    handler_repair::{self, Handler, Superseded},
+    marker::Marker,
+    operations::{hook, probe_of, write_hook, write_marker},
+    pre_stop::{self, Form, Sleep},
+    readiness_probe,
+};
+use crate::{
+    facts::Container,
+    patch::{PatchBuilder, PatchError},
+    policy::{Effective, Mode, Policies, ProbeValues, ReadinessMode, TemplateKind},
+    snapshot::{Resource, Snapshot},
+};
+
+/// The changes of one object, before they are written as operations.
+#[derive(Debug)]
+pub(super) struct Plan<'a> {
+    candidate: Candidate<'a>,
+    effective: Effective,
+    /// What the marker said of the template as it was sent.
+    sent_marker: Marker,
+    pub(super) marker: Marker,
+    /// Handlers of ours that make way for the user's own.
+    repairs: Vec<Superseded<'a>>,
+    /// Probes of ours of a port that their container has no more: they would never succeed.
+    stale: Vec<(&'a Container, i64)>,
+    pub(super) sleeps: Vec<(&'a Container, Value)>,
+    pub(super) probes: Vec<(&'a Container, ProbeChange)>,
+    pub(super) grace: Option<i64>,
+    may_be_stripped: bool,
+    /// Nothing keeps us from changing this template: a marker that claims what is not there any more is put right.
+    is_open: bool,
+    notices: Vec<Notice>,
+}
+
+/// What happens to a readiness probe.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ProbeChange {
+    /// There is none yet.
+    Add(i64, ProbeValues),
+    /// Ours asks a port that is not the one any more.
+    Retarget(i64),
+    /// Ours asks a port that the container has no more, and no other is known.
+    Remove,
+}
+
+impl<'a> Plan<'a> {
+    /// `None` for a write of which nothing may be changed, not even repaired.
+    pub(super) fn of(
+        candidate: Candidate<'a>,
+        effective: Effective,
+        snapshot: &'a Snapshot,
+        policies: &Policies,
+    ) -> Option<Self> {
+        let workload = candidate.new;
+        let namespace = snapshot.namespace(&workload.meta.namespace);
+        let is_open = !candidate.template_is_unchanged
+            && !workload.meta.deleting
+            && !namespace.is_some_and(|it| it.meta.deleting)
+            && !policies.is_exempt_namespace(&workload.meta.namespace);
+        let kind = TemplateKind::of(&workload.meta).filter(|_| is_open)?;
+
+        let mut plan = Self::new(candidate, effective);
+        plan.repair();
+        let settings = &plan.effective.settings;
+        let is_left_alone = settings.skips_owned && workload.meta.controller.is_some();
+        let is_covered = plan.effective.is_opted_in || settings.kinds.has(kind) && !is_left_alone;
+        if policies.is_enabled && is_covered && plan.effective.settings.mode != Mode::Disabled {
+            if namespace.is_none() && !snapshot.synced().has(Resource::Namespaces) {
+                plan.skip(&["prestop"], "still reading the settings of namespaces; nothing injected".to_owned());
+            } else {
+                plan.add_everything(snapshot);
+            }
+        }
+        Some(plan)
+    }
+
+    fn new(candidate: Candidate<'a>, effective: Effective) -> Self {
+        let sent_marker = Marker::of(candidate.new);
+        let mut marker = sent_marker.clone();
+        if let Some(old) = candidate.old {
+            marker.follow_renames(old, candidate.new);
+        }
+        marker.keep_only_what_stands(candidate.new);
+        Self {
+            candidate,
+            effective,
+            sent_marker,
+            marker,
+            repairs: Vec::new(),
+            stale: Vec::new(),
+            sleeps: Vec::new(),
+            probes: Vec::new(),
+            grace: None,
+            may_be_stripped: false,
+            is_open: false,
+            notices: Vec::new(),
+        }
+    }
+
+    fn say(&mut self, injections: &'static [&'static str], outcome: Outcome, text: String) {
+        self.notices.push(Notice { injections, outcome, text });
+    }
+
+    fn skip(&mut self, injections: &'static [&'static str], text: String) {
+        self.say(injections, Outcome::Skipped, text);
+    }
+
+    /// Takes out what the API server would refuse, and a probe of ours that can never succeed: in every mode.
+    fn repair(&mut self) {
+        for found in handler_repair::superseded(self.candidate) {
+            let name = &found.container.name;
+            let (what, other) = match found.what {
+                Handler::Sleep | Handler::Exec => ("preStop sleep", "hook"),
+                Handler::TcpSocket => ("TCP readiness check", "probe"),
+            };
+            if !found.is_ours {
+                let text = format!(
+                    "the {other} of container {name} has a {what} and another handler, and the API server allows one; remove \
+                     one of them (an apply keeps the fields that it did not set itself)"
+                );
+                self.skip(&["handler-repair"], text);
+                continue;
+            }
+            let text = format!("removed the injected {what} of container {name}, which has its own {other} now");
+            self.say(&["handler-repair"], Outcome::Injected, text);
+            let entry = self.marker.entry(name);
+            match found.what {
+                Handler::Sleep | Handler::Exec => (entry.pre_stop, entry.exec) = (None, false),
+                Handler::TcpSocket => entry.readiness = None,
+            }
+            self.repairs.push(found);
+        }
+        self.marker.drop_empty();
+        let workload = self.candidate.new;
+        for container in &workload.template.containers {
+            let port = self.marker.own_probe(container);
+            if let Some(port) = port.filter(|it| !readiness_probe::declares(workload, container, *it)) {
+                self.stale.push((container, port));
+            }
+        }
+    }
+
+    fn add_everything(&mut self, snapshot: &'a Snapshot) {
+        for problem in std::mem::take(&mut self.effective.problems) {
+            self.say(&["settings"], Outcome::Ignored, problem);
+        }
+        // A hook with two handlers of others is refused anyway.
+        let is_refused = self.notices.iter().any(|it| it.outcome == Outcome::Skipped);
+        self.is_open = self.effective.settings.mode == Mode::Inject && !is_refused;
+        self.may_be_stripped = self.effective.settings.mode == Mode::Inject
+            && self.candidate.old.is_some_and(|it| Marker::of(it) != self.sent_marker);
+        let workload = self.candidate.new;
+        if !pre_stop::declares_a_serving_port(workload) && snapshot.services_for(workload).is_empty() {
+            return;
+        }
+        let told = self.notices.len();
+        let (stale, marker) = (self.stale.clone(), self.marker.clone());
+        self.add_sleeps(snapshot);
+        self.add_probes(snapshot);
+        if self.effective.settings.mode == Mode::Warn {
+            self.only_say_so(told, stale, marker);
+        }
+    }
+
+    fn add_sleeps(&mut self, snapshot: &Snapshot) {
+        let (workload, effective) = (self.candidate.new, self.effective.clone());
+        let settings = &effective.settings;
+        let room = grace_period::room_seconds(workload, settings);
+        let seconds = settings.sleep_seconds.min(room);
+        let form = pre_stop::form(workload, snapshot, settings);
+        let wanted = pre_stop::sleeps(workload, &self.marker, settings, settings.sleep_seconds, Form::Native);
+        let withheld = match &form {
+            Err(reason) => Some(reason.clone()),
+            Ok(_) if seconds <= 0 => {
+                let max = settings.max_grace_seconds;
+                Some(format!("no room for a preStop sleep within the longest grace period {max}s; nothing injected"))
+            }
+            Ok(_) => None,
+        };
+        let sleeps = match form {
+            Ok(form) => pre_stop::sleeps(workload, &self.marker, settings, seconds, form),
+            Err(_) => Vec::new(),
+        };
+        let own = grace_period::longest_own_sleep(workload, &self.repairs);
+        let grace = grace_period::raised(workload, &sleeps, own, settings);
+        if wanted.is_empty() && grace.is_none() {
+            return;
+        }
+        if let Some(reason) = pre_stop::reason_to_skip(workload) {
+            if !wanted.is_empty() {
+                self.skip(&["prestop"], reason);
+            }
+            return;
+        }
+        if let Some(reason) = withheld.filter(|_| !wanted.is_empty()) {
+            self.skip(&["prestop"], reason);
+        }
+        self.announce_sleeps(&sleeps, grace, own, &effective);
+        for sleep in sleeps {
+            let entry = self.marker.entry(&sleep.container.name);
+            (entry.pre_stop, entry.exec) = (Some(sleep.seconds), sleep.form == Form::Exec);
+            self.sleeps.push((sleep.container, hook(sleep.seconds, sleep.form)));
+        }
+        if let Some(to) = grace {
+            self.raise_grace(to);
+        }
+    }
+
+    fn announce_sleeps(&mut self, sleeps: &[Sleep<'_>], grace: Option<i64>, own: i64, effective: &Effective) {
+        let workload = self.candidate.new;
+        let grace = grace.map(|to| grace_period::notice(workload, to, self.marker.grace.is_some()));
+        let policy = pre_stop::policy(workload, effective).map(|it| format!(" (policy: {it})")).unwrap_or_default();
+        let mut texts = pre_stop::notices(sleeps, effective);
+        let injections: &[&str] = match (texts.is_empty(), grace.is_some()) {
+            (true, _) => &["grace"],
+            (false, true) => &["prestop", "grace"],
+            (false, false) => &["prestop"],
+        };
+        match (texts.last_mut(), grace) {
+            (Some(last), grace) => {
+                let grace = grace.map(|it| format!(", {it}")).unwrap_or_default();
+                *last = format!("{last}{grace}{policy}");
+            }
+            (None, Some(grace)) => texts.push(format!("raised {grace}, because a preStop hook sleeps {own}s")),
+            (None, None) => {}
+        }
+        for text in texts {
+            self.say(injections, Outcome::Injected, text);
+        }
+    }
+
+    /// What stood there before we first raised it is kept, so that it can be put back, and so that the marker of a manifest that is
+    /// applied again is the one which is there.
+    fn raise_grace(&mut self, to: i64) {
+        let sent = self.candidate.new.template.grace_seconds;
+        let earlier = self.candidate.old.map(Marker::of);
+        let earlier = earlier.filter(|it| it.grace.is_some_and(|grace| grace == to || Some(grace) == sent));
+        let known = Some(self.marker.clone()).filter(|it| it.grace.is_some()).or(earlier);
+        let before = known.map_or(sent, |it| it.grace_before);
+        (self.marker.grace, self.marker.grace_before) = (Some(to), before);
+        self.grace = Some(to);
+    }
+
+    fn add_probes(&mut self, snapshot: &'a Snapshot) {
+        let (workload, settings) = (self.candidate.new, self.effective.settings.clone());
+        if settings.readiness != ReadinessMode::Inject || pre_stop::reason_to_skip(workload).is_some() {
+            return;
+        }
+        let marker = self.marker.clone();
+        let is_ours = |container: &Container| marker.own_probe(container).is_some();
+        for found in readiness_probe::unready(workload, snapshot, &settings, &is_ours) {
+            let (container, port, own) = (found.container, found.port, marker.own_probe(found.container));
+            if settings.excluded_containers.contains(&container.name) || own == Some(port) {
+                continue;
+            }
+            if found.obstacle.is_some() {
+                // The rule `readiness-missing` says which.
+                self.skip(&["readiness"], String::new());
+                continue;
+            }
+            let (name, service) = (&container.name, &found.service);
+            let text = match own {
+                Some(from) => {
+                    format!(
+                        "moved the injected readiness of container {name} from port {from} to {port} (Service {service})"
+                    )
+                }
+                None => format!("added TCP readiness on {port} for container {name} (Service {service})"),
+            };
+            self.say(&["readiness"], Outcome::Injected, text);
+            self.marker.entry(name).readiness = Some(port);
+            self.stale.retain(|(it, _)| !std::ptr::eq(*it, container));
+            let change = own.map_or(ProbeChange::Add(port, settings.probe), |_| ProbeChange::Retarget(port));
+            self.probes.push((container, change));
+        }
+    }
+
+    /// The mode `warn`: nothing that was planned is done but the repairs.
+    fn only_say_so(&mut self, told: usize, stale: Vec<(&'a Container, i64)>, marker: Marker) {
+        (self.sleeps, self.probes, self.grace) = (Vec::new(), Vec::new(), None);
+        (self.stale, self.marker) = (stale, marker);
+        for notice in self.notices.iter_mut().skip(told).filter(|it| it.outcome == Outcome::Injected) {
+            notice.outcome = Outcome::WouldInject;
+            for (done, would) in [("added ", "would add "), ("raised ", "would raise "), ("moved ", "would move ")] {
+                if let Some(rest) = notice.text.strip_prefix(done) {
+                    notice.text = format!("{would}{rest}");
+                }
+            }
+        }
+    }
+
+    fn remove_stale_probes(&mut self) {
+        for (container, port) in std::mem::take(&mut self.stale) {
+            let name = &container.name;
+            let text = format!("removed the injected readiness of container {name}: it has no port {port} any more");
+            self.say(&["readiness"], Outcome::Injected, text);
+            self.marker.entry(name).readiness = None;
+            self.probes.push((container, ProbeChange::Remove));
+        }
+        self.marker.drop_empty();
+    }
+
+    pub(super) fn finish(mut self) -> Injection {
+        self.remove_stale_probes();
+        let is_tidy = !self.is_open || self.marker == self.sent_marker;
+        let is_nothing = is_tidy
+            && self.repairs.is_empty()
+            && self.sleeps.is_empty()
+            && self.probes.is_empty()
+            && self.grace.is_none();
+        let patch = if is_nothing { Ok(None) } else { self.operations().map(Some) };
+        match patch {
+            Ok(patch) => Injection {
+                patch,
+                may_be_stripped: self.may_be_stripped,
+                notices: self.notices,
+                policy: self.effective.summary(&self.candidate.new.meta.namespace),
+            },
+            Err(error) => Injection::failed(&error),
+        }
+    }
+
+    fn operations(&self) -> Result<Patch, PatchError> {
+        let workload = self.candidate.new;
+        let mut patch = PatchBuilder::default();
+        write_marker(workload, &self.marker, &mut patch)?;
+        for it in &self.repairs {
+            patch.remove(&workload.pointer(&format!("{}/{}", it.container.pointer(), it.what.field())))?;
+        }
+        for (container, hook) in &self.sleeps {
+            write_hook(workload, container, hook.clone(), &mut patch)?;
+        }
+        for (container, change) in &self.probes {
+            let probe = workload.pointer(&format!("{}/readinessProbe", container.pointer()));
+            match change {
+                ProbeChange::Add(port, values) => patch.add(&probe, probe_of(*port, *values))?,
+                ProbeChange::Retarget(port) => patch.add(&format!("{probe}/tcpSocket"), json!({ "port": port }))?,
+                ProbeChange::Remove => patch.remove(&probe)?,
+            }
+        }
+        if let Some(grace) = self.grace {
+            patch.add(&workload.pointer(GRACE), Value::from(grace))?;
+        }
+        patch.finish()
+    }
+}
