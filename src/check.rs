@@ -12,10 +12,13 @@ use std::{path::Path, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
-pub use self::candidates::{Candidate, Candidates, candidates};
+pub use self::{
+    candidates::{Candidate, Candidates, candidates},
+    kustomize::common_folder,
+};
 use self::{doubt::Doubts, kustomize::Kustomize, objects::Objects};
 use crate::{
-    facts::{Facts, Workload},
+    facts::{DEFAULT_NAMESPACE, Facts, Workload},
     link::{self, Write},
     manifest::{self, Document, Loaded, Source},
     policy::{Action, Policies, Profile},
@@ -42,7 +45,7 @@ pub struct Settings {
 #[must_use]
 pub fn check(loaded: &Loaded, settings: Settings) -> Report {
     let kustomize = Kustomize::around(&loaded.documents);
-    let objects = objects::read(&loaded.documents, &kustomize);
+    let objects = objects::read(&loaded.documents, &kustomize, DEFAULT_NAMESPACE);
     let doubts = Doubts::of(loaded, &objects, kustomize);
     let Objects { whole, mut problems, skipped, .. } = objects;
     problems.extend(trouble(loaded));

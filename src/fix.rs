@@ -5,6 +5,7 @@
 //! that it had, the edit is refused (`proof.rs`).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod annotation;
 mod difference;
 mod edit;
 mod flow;
@@ -19,12 +20,19 @@ use serde_json::Value;
 
 use crate::manifest::{Document, Outline, Source};
 use edit::Splice;
-pub use taken::taken_out;
+pub use {
+    annotation::{Renamed, tidied, without_empty_map},
+    taken::{taken_out, would},
+};
+
+/// The most often that one text is read again to find out which edits cannot be proven: enough for several of them among
+/// [`crate::manifest::MAX_DOCUMENTS_PER_FILE`].
+const PROOFS_MAX: usize = 128;
 
 /// Whether something is put into the text, or what was put there is taken out again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// Lines are added, numbers are raised.
+    /// Lines are added, numbers are raised; of what is there only our own is written again, or taken out where it is stale.
     In,
     /// Lines are taken out, numbers are set back.
     Out,
@@ -44,6 +52,8 @@ pub struct Change<'a> {
 pub struct Refusal {
     /// JSON pointer of the place, as far as there is one.
     pub pointer: String,
+    /// The line, where a pointer cannot say it.
+    pub line: Option<u32>,
     /// What is in the way.
     pub reason: String,
     /// What to do about it.
@@ -84,7 +94,7 @@ pub fn edit(source: &Arc<Source>, documents: &[&Document], changes: &[Change<'_>
     let mut plans = Vec::new();
     for (index, change) in changes.iter().enumerate() {
         let Some(document) = documents.get(change.index) else { continue };
-        match plan(&outline, document, change.patch) {
+        match plan(&outline, document, change.patch, direction) {
             Ok((splices, expected)) => plans.push(Plan { change: index, document: change.index, splices, expected }),
             Err(refusal) => refused.push((index, refusal)),
         }
@@ -101,24 +111,48 @@ pub fn edit(source: &Arc<Source>, documents: &[&Document], changes: &[Change<'_>
     Edited { text, refused }
 }
 
-/// Proves all edits together, which is one pass; only if that fails, each by itself, to find out which one it is.
+/// Proves all edits together, which is one pass; only if that fails, each half by itself, to find out which one it is.
 fn all_or_each(prover: &proof::Prover<'_>, plans: &[Plan]) -> Result<String, (String, Vec<(usize, Refusal)>)> {
     let original = prover.source.text();
     let all: Vec<&Plan> = plans.iter().collect();
-    let Err(reason) = proven(prover, &all) else { return Ok(spliced(original, &all)) };
-    let mut good = Vec::new();
-    let mut refused = Vec::new();
-    for plan in plans {
-        match proven(prover, &[plan]) {
-            Ok(()) => good.push(plan),
-            Err(reason) => refused.push((plan.change, unproven(&reason))),
+    let mut search = Search { prover, proofs: 0, good: Vec::new(), refused: Vec::new() };
+    search.halve(&all);
+    let Search { good, mut refused, .. } = search;
+    if refused.is_empty() {
+        return Ok(spliced(original, &in_order(&good)));
+    }
+    match proven(prover, &good) {
+        Ok(()) => Err((spliced(original, &in_order(&good)), refused)),
+        Err(reason) => {
+            refused.extend(good.iter().map(|plan| (plan.change, unproven(&reason))));
+            Err((original.to_owned(), refused))
         }
     }
-    if proven(prover, &good).is_ok() {
-        return Err((spliced(original, &good), refused));
+}
+
+/// Looks for the edits that cannot be proven. Each proof reads the whole text again.
+struct Search<'p, 'a> {
+    prover: &'p proof::Prover<'a>,
+    proofs: usize,
+    good: Vec<&'p Plan>,
+    refused: Vec<(usize, Refusal)>,
+}
+
+impl<'p> Search<'p, '_> {
+    fn halve(&mut self, plans: &[&'p Plan]) {
+        if self.proofs == PROOFS_MAX {
+            let reason = "too many other edits of the file would not be exactly what they should be";
+            return self.refused.extend(plans.iter().map(|plan| (plan.change, odd(reason))));
+        }
+        self.proofs += 1;
+        let Err(reason) = proven(self.prover, plans) else { return self.good.extend(plans) };
+        if let [plan] = plans {
+            return self.refused.push((plan.change, unproven(&reason)));
+        }
+        let (first, second) = plans.split_at(plans.len() / 2);
+        self.halve(first);
+        self.halve(second);
     }
-    refused.extend(good.iter().map(|plan| (plan.change, unproven(&reason))));
-    Err((original.to_owned(), refused))
 }
 
 fn proven(prover: &proof::Prover<'_>, plans: &[&Plan]) -> Result<(), String> {
@@ -126,7 +160,8 @@ fn proven(prover: &proof::Prover<'_>, plans: &[&Plan]) -> Result<(), String> {
         return Ok(());
     }
     let expected = plans.iter().map(|plan| (plan.document, &plan.expected)).collect();
-    prover.prove(&spliced(prover.source.text(), plans), &in_order(plans), &expected)
+    let splices = in_order(plans);
+    prover.prove(&spliced(prover.source.text(), &splices), &splices, &expected)
 }
 
 /// In the order of the text. What is inside ends before what is around it.
@@ -136,10 +171,11 @@ fn in_order<'a>(plans: &[&'a Plan]) -> Vec<&'a Splice> {
     splices
 }
 
-fn spliced(text: &str, plans: &[&Plan]) -> String {
+/// The text with its splices, which are in order.
+fn spliced(text: &str, splices: &[&Splice]) -> String {
     let mut result = String::with_capacity(text.len());
     let mut at = 0;
-    for splice in in_order(plans) {
+    for splice in splices {
         result.push_str(text.get(at..splice.range.start).unwrap_or_default());
         result.push_str(&splice.text);
         at = splice.range.end.max(at);
@@ -148,18 +184,28 @@ fn spliced(text: &str, plans: &[&Plan]) -> String {
     result
 }
 
-fn plan(outline: &Outline<'_>, document: &Document, patch: &Patch) -> Result<(Vec<Splice>, Value), Refusal> {
+fn plan(
+    outline: &Outline<'_>,
+    document: &Document,
+    patch: &Patch,
+    direction: Direction,
+) -> Result<(Vec<Splice>, Value), Refusal> {
     let old: Value = serde_json::from_str(document.json()).map_err(|error| odd(&error.to_string()))?;
     let mut new = old.clone();
     json_patch::patch(&mut new, patch).map_err(|error| odd(&error.to_string()))?;
     let differences = difference::between(&old, &new)?;
     let object = outline.object(document).ok_or_else(|| odd("the object is not found in the text again"))?;
-    Ok((edit::splices(object, &differences)?, new))
+    Ok((edit::splices(object, &differences, direction)?, new))
 }
 
 /// What should not happen.
 fn odd(reason: &str) -> Refusal {
-    Refusal { pointer: String::new(), reason: reason.to_owned(), help: "edit it by hand, and please report this" }
+    Refusal {
+        pointer: String::new(),
+        line: None,
+        reason: reason.to_owned(),
+        help: "edit it by hand, and please report this",
+    }
 }
 
 fn unproven(reason: &str) -> Refusal {

@@ -21,7 +21,10 @@ pub(crate) use self::{
     pre_stop::reason_to_skip,
     readiness_probe::{Unready, asks_for_istio, serving_containers, unready},
 };
-pub use self::{marker::MARKER, undo::undo};
+pub use self::{
+    marker::MARKER,
+    undo::{marker_after_renames, undo},
+};
 use self::{
     marker::Marker,
     plan::{Plan, ProbeChange},

@@ -98,6 +98,14 @@ pub struct Problem {
     pub help: Option<&'static str>,
 }
 
+impl Problem {
+    /// True for text that is no YAML because it is a template (`{{`).
+    #[must_use]
+    pub fn is_template(&self) -> bool {
+        self.help == Some(split::TEMPLATE_HELP)
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let level = match self.level {

@@ -1,6 +1,6 @@
 //! The workloads of a set of files for `fix`: the world around them, and why some of them should not be edited where they are.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use rustc_hash::FxHashMap;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use super::{FILES_SERVER_MINOR, doubt, kustomize::Kustomize, objects};
 use crate::{
     facts::{Facts, Meta, Workload},
     fix::Refusal,
-    manifest::{Document, Level, Loaded, Problem, Source},
+    manifest::{Document, Level, Loaded, Location, Problem, Source},
     snapshot::{Snapshot, Store},
 };
 
@@ -23,7 +23,7 @@ pub struct Candidates<'a> {
     pub snapshot: Snapshot,
     /// Every document that is a workload and no patch, in the order of the files.
     pub workloads: Vec<Candidate<'a>>,
-    loaded: &'a Loaded,
+    doubts: FxHashMap<Location, &'a Problem>,
     kustomize: Kustomize,
     fragments: Vec<Facts>,
 }
@@ -40,10 +40,12 @@ pub struct Candidate<'a> {
 }
 
 /// Looks through everything that was read. An object that is defined twice is two candidates: each file may be applied.
+///
+/// Objects that name no namespace are in `namespace`.
 #[must_use]
-pub fn candidates(loaded: &Loaded) -> Candidates<'_> {
+pub fn candidates<'a>(loaded: &'a Loaded, namespace: &str) -> Candidates<'a> {
     let kustomize = Kustomize::around(&loaded.documents);
-    let objects = objects::read(&loaded.documents, &kustomize);
+    let objects = objects::read(&loaded.documents, &kustomize, namespace);
     let mut store = Store::complete();
     store.set_server_minor(Some(FILES_SERVER_MINOR));
     for object in objects.whole {
@@ -58,14 +60,41 @@ pub fn candidates(loaded: &Loaded) -> Candidates<'_> {
         let count = counts.entry(Arc::as_ptr(document.source())).or_default();
         let index = *count;
         *count += 1;
-        let facts = Facts::read(document.json()).map(Facts::in_default_namespace);
+        let facts = Facts::read(document.json()).map(|it| objects::in_namespace(it, namespace));
         let is_part = kustomize.is_patch(document.source().file());
         if let (Ok(Facts::Workload(workload)), false) = (facts, is_part) {
             workloads.push(Candidate { workload, document, index });
         }
     }
     let fragments = objects.fragments;
-    Candidates { snapshot: store.snapshot(), workloads, loaded, kustomize, fragments }
+    Candidates { snapshot: store.snapshot(), workloads, doubts: doubts_in(loaded), kustomize, fragments }
+}
+
+/// The first doubtful place inside each document, such as a key that is set twice, by where the document begins.
+fn doubts_in(loaded: &Loaded) -> FxHashMap<Location, &Problem> {
+    let mut by_file: FxHashMap<&Path, (Vec<Location>, Vec<&Problem>)> = FxHashMap::default();
+    for problem in loaded.problems.iter().filter(|it| it.level == Level::Warning) {
+        by_file.entry(&problem.location.file).or_default().1.push(problem);
+    }
+    if by_file.is_empty() {
+        return FxHashMap::default();
+    }
+    for document in &loaded.documents {
+        if let Some((starts, _)) = by_file.get_mut(&**document.source().file()) {
+            starts.push(document.locate(""));
+        }
+    }
+    let mut doubts = FxHashMap::default();
+    for (mut starts, problems) in by_file.into_values() {
+        starts.sort_unstable();
+        for problem in problems {
+            let behind = starts.partition_point(|it| *it <= problem.location);
+            if let Some(start) = behind.checked_sub(1).and_then(|it| starts.get(it)) {
+                doubts.entry(start.clone()).or_insert(problem);
+            }
+        }
+    }
+    doubts
 }
 
 impl Candidates<'_> {
@@ -73,9 +102,11 @@ impl Candidates<'_> {
     #[must_use]
     pub fn reason_to_leave(&self, candidate: &Candidate<'_>) -> Option<Refusal> {
         let Candidate { workload, document, .. } = candidate;
-        let refusal = |pointer: &str, reason: String, help| Some(Refusal { pointer: pointer.to_owned(), reason, help });
+        let refusal = |pointer: &str, reason: String, help| {
+            Some(Refusal { pointer: pointer.to_owned(), line: None, reason, help })
+        };
         if let Some(text) = template_in(document) {
-            let help = "edit the chart's template by hand, or fix what helm template makes of it";
+            let help = "edit the template by hand, or fix what it renders to: helm template CHART | no502 fix -";
             return refusal("", format!("it is a template (\"{text}\")"), help);
         }
         if let Some(text) = doubt::placeholder_of(workload) {
@@ -90,29 +121,16 @@ impl Candidates<'_> {
             let help = "fix what kustomize makes of it, or edit it by hand and mind the patch";
             return refusal("", "a kustomization patches it".to_owned(), help);
         }
-        let problem = self.problem_in(document)?;
-        refusal("", problem.to_owned(), "repair it, and run again")
+        let problem = self.doubts.get(&document.locate(""))?;
+        let line = Some(problem.location.line);
+        let (reason, help) = (problem.message.clone(), problem.help.unwrap_or("repair it, and run again"));
+        Some(Refusal { pointer: String::new(), line, reason, help })
     }
 
     fn is_patched(&self, document: &Document, meta: &Meta) -> bool {
         let is_same = |it: &Meta| it.kind == meta.kind && it.name == meta.name && it.namespace == meta.namespace;
         self.kustomize.patches_object(document.source().file(), &meta.kind, &meta.name)
             || self.fragments.iter().any(|it| is_same(it.meta()))
-    }
-
-    /// A doubtful place inside the document, such as a key that is set twice.
-    fn problem_in(&self, document: &Document) -> Option<&str> {
-        let file = document.source().file();
-        let is_doubt = |it: &&Problem| it.level == Level::Warning && it.location.file == *file;
-        let doubts: Vec<&Problem> = self.loaded.problems.iter().filter(is_doubt).collect();
-        if doubts.is_empty() {
-            return None;
-        }
-        let begin = document.locate("");
-        let starts = self.loaded.documents.iter().filter(|it| it.source().file() == file).map(|it| it.locate(""));
-        let end = starts.filter(|it| *it > begin).min();
-        let is_inside = |it: &&Problem| it.location >= begin && end.as_ref().is_none_or(|end| it.location < *end);
-        doubts.into_iter().find(is_inside).map(|it| it.message.as_str())
     }
 }
 

@@ -168,7 +168,9 @@ fn normalised(path: &Path) -> PathBuf {
     result
 }
 
-fn common_folder(a: &Path, b: &Path) -> PathBuf {
+/// The folder that holds both.
+#[must_use]
+pub fn common_folder(a: &Path, b: &Path) -> PathBuf {
     a.components().zip(b.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
 }
 

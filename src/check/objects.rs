@@ -34,7 +34,8 @@ pub(super) struct Object<'a> {
 /// Group, kind, namespace, name.
 type Identity = (SmolStr, SmolStr, SmolStr, SmolStr);
 
-pub(super) fn read<'a>(documents: &'a [Document], kustomize: &Kustomize) -> Objects<'a> {
+/// Objects that name no namespace are in `namespace`.
+pub(super) fn read<'a>(documents: &'a [Document], kustomize: &Kustomize, namespace: &str) -> Objects<'a> {
     let mut found = Objects::default();
     let mut seen: FxHashMap<Identity, usize> = FxHashMap::default();
     for document in documents {
@@ -43,7 +44,7 @@ pub(super) fn read<'a>(documents: &'a [Document], kustomize: &Kustomize) -> Obje
             continue;
         }
         let facts = match Facts::read(document.json()) {
-            Ok(facts) => facts.in_default_namespace(),
+            Ok(facts) => in_namespace(facts, namespace),
             Err(error) => {
                 found.problems.push(problem(document, "", Level::Error, format!("not understood: {error}"), ""));
                 continue;
@@ -60,6 +61,21 @@ pub(super) fn read<'a>(documents: &'a [Document], kustomize: &Kustomize) -> Obje
         found.take(Object { facts, document }, &mut seen, kustomize);
     }
     found
+}
+
+/// As `kubectl apply -n` does: an object that names a namespace keeps it.
+pub(super) fn in_namespace(mut facts: Facts, namespace: &str) -> Facts {
+    let meta = match &mut facts {
+        Facts::Workload(it) => &mut it.meta,
+        Facts::Service(it) => &mut it.meta,
+        Facts::Ingress(it) => &mut it.meta,
+        Facts::Other(meta) => meta,
+        Facts::Namespace(_) | Facts::Node(_) => return facts,
+    };
+    if meta.namespace.is_empty() {
+        meta.namespace = SmolStr::new(namespace);
+    }
+    facts
 }
 
 impl<'a> Objects<'a> {

@@ -4,7 +4,7 @@ mod live;
 mod write;
 
 use std::{
-    fs,
+    env, fs,
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -17,27 +17,34 @@ use similar::TextDiff;
 
 use super::{Exit, Failure};
 use crate::{
-    check::{Candidate, candidates},
-    fix::{Change, Direction, Edited, Refusal, edit, taken_out},
+    check::{Candidate, candidates, common_folder},
+    facts::DEFAULT_NAMESPACE,
+    fix::{Change, Direction, Edited, Refusal, Renamed, edit, taken_out, tidied, without_empty_map, would},
     inject::{self, Outcome, inject, undo},
-    manifest::{self, Document, Level, Loaded, Source},
+    manifest::{self, Document, Level, Loaded, Problem, Source},
     policy::Policies,
     snapshot::Snapshot,
 };
 
 /// Lines of context around each change of a diff.
 const DIFF_CONTEXT_LINES: usize = 3;
+/// What to do about a template.
+const CHART_HELP: &str = "fix what it renders to: helm template CHART | no502 fix -";
+/// Behind what would be done, but for the mode of the settings.
+const HELD_BACK: &str = "; the annotation no502.dev/inject: warn holds it back";
 
-/// Adds the preStop sleep and the grace period that no502 injects to manifests, in place
+/// Adds what no502 injects to manifests, in place: preStop sleep, grace period and, where asked for, readiness probes
 ///
-/// Edits the YAML or JSON text and adds nothing but lines and raised numbers: comments, order and style stay. All files are one world, so that
+/// Edits the YAML or JSON text and adds nothing but lines and raised numbers: comments, order and style stay. Of what is there only what
+/// it put in itself is written again or, once it is stale, taken out. All files are one world, so that
 /// Services and Namespaces in other files count, as with `no502 check`. What each edit is for is noted in the annotation
 /// no502.dev/injected of the pod template, so that --undo can take it out again. Files are replaced as a whole or not at
 /// all. The sleep needs Kubernetes 1.30 or newer.
 ///
 /// Not edited, with a line that says why: Helm templates and placeholders, objects that a kustomization patches, places that
 /// share their text with others by anchors, aliases or merge keys, keys that are set twice. Charts and overlays: fix what they
-/// render to, or write the same lines into the template by hand.
+/// render to, or write the same lines into the template by hand. An overlay is seen only if it is in a folder of the PATHs or above.
+/// If one of the files cannot be read, none is written.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 done, or nothing to do; 1 --check would change something, or something was not edited; \
@@ -74,16 +81,28 @@ impl Fix {
         if self.paths.is_empty() {
             return Err(anyhow!("nothing to fix: name files or folders, or - for standard input").into());
         }
+        for path in self.paths.iter().filter(|it| !is_stdin(it)) {
+            only_files_and_folders(path)?;
+        }
         let mut stdin = Vec::new();
         if self.paths.iter().any(|path| is_stdin(path)) {
             io::stdin().lock().take(manifest::MAX_FILE_BYTES + 1).read_to_end(&mut stdin).context("standard input")?;
         }
+        if stdin.len() as u64 > manifest::MAX_FILE_BYTES {
+            let most = manifest::MAX_FILE_BYTES >> 20;
+            return Err(
+                anyhow!("standard input is larger than {most} MiB; nothing is printed, give it in parts").into()
+            );
+        }
         let loaded = manifest::read(&self.paths, stdin.as_slice());
-        let mut run = Run { options: &self, exit: Exit::Clean, changed: 0, files: 0, refused: 0, stdin_done: false };
-        run.complain(&loaded);
-        run.files(&loaded)?;
-        run.rest_of_stdin(&stdin)?;
-        run.summary()?;
+        let mut run = Run::new(&self, &loaded)?;
+        if run.is_whole(&loaded) {
+            run.files(&loaded)?;
+            run.rest_of_stdin(&stdin)?;
+            run.summary()?;
+        } else {
+            run.rest_of_stdin(&stdin)?;
+        }
         Ok(run.exit)
     }
 
@@ -123,9 +142,25 @@ struct Run<'o> {
     files: usize,
     refused: usize,
     stdin_done: bool,
+    /// What the names of a diff are relative to.
+    diff_folder: PathBuf,
 }
 
-impl Run<'_> {
+impl<'o> Run<'o> {
+    fn new(options: &'o Fix, loaded: &Loaded) -> Result<Self, Failure> {
+        let here = env::current_dir().context("the current folder")?;
+        let mut diff_folder = here.clone();
+        if options.diff {
+            let files = loaded.documents.iter().map(|it| it.source().file()).filter(|it| !is_stdin(it));
+            files.for_each(|file| diff_folder = common_folder(&diff_folder, &real_path(file)));
+            if diff_folder != here {
+                super::report(&anyhow!("apply the diff in {} (patch -p1, git apply)", diff_folder.display()));
+            }
+        }
+        let exit = Exit::Clean;
+        Ok(Self { options, exit, changed: 0, files: 0, refused: 0, stdin_done: false, diff_folder })
+    }
+
     /// The worst exit code counts.
     fn raise(&mut self, exit: Exit) {
         if exit as u8 > self.exit as u8 {
@@ -133,23 +168,39 @@ impl Run<'_> {
         }
     }
 
-    fn complain(&mut self, loaded: &Loaded) {
+    /// False, with what is wrong, if the files are not all there is: what is not known may be the Service or the Namespace that
+    /// decides.
+    fn is_whole(&mut self, loaded: &Loaded) -> bool {
         for unreadable in &loaded.unreadable {
             super::report(&anyhow!("{unreadable}"));
-            self.raise(Exit::Usage);
         }
-        for problem in loaded.problems.iter().filter(|it| it.level == Level::Error) {
-            super::report(&anyhow!("{problem}; left as it is"));
-            self.raise(Exit::Usage);
+        let errors = loaded.problems.iter().filter(|it| it.level == Level::Error);
+        let (templates, broken): (Vec<&Problem>, Vec<&Problem>) = errors.partition(|it| it.is_template());
+        for problem in &broken {
+            super::report(&anyhow!("{problem}"));
         }
-        if loaded.documents.is_empty() && loaded.problems.is_empty() && loaded.unreadable.is_empty() {
+        for Problem { location, message, .. } in &templates {
+            super::report(&anyhow!(
+                "{location}: not edited: it is a template that is no YAML yet ({message}); {CHART_HELP}"
+            ));
+            self.refused += 1;
+            self.raise(Exit::Findings);
+        }
+        let troubles = loaded.unreadable.len() + broken.len();
+        if troubles > 0 {
+            let them = if troubles == 1 { "it" } else { "them" };
+            super::report(&anyhow!("nothing is changed: repair {them}, or leave {them} out"));
+            self.raise(Exit::Usage);
+        } else if loaded.documents.is_empty() && loaded.problems.is_empty() {
             super::report(&anyhow!("no Kubernetes objects in any of the files; are they the right ones?"));
             self.raise(Exit::Usage);
         }
+        troubles == 0
     }
 
     fn files(&mut self, loaded: &Loaded) -> Result<(), Failure> {
-        let found = candidates(loaded);
+        let namespace = self.options.live.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+        let found = candidates(loaded, namespace);
         let policies = Policies::default();
         let mut files: Vec<FileTasks<'_>> = Vec::new();
         for document in &loaded.documents {
@@ -188,7 +239,8 @@ impl Run<'_> {
         snapshot: &Snapshot,
         policies: &Policies,
     ) -> Result<Option<Task<'a>>, Failure> {
-        let workload = &candidate.workload;
+        let renamed = Renamed::of(&candidate.workload, candidate.document);
+        let workload = renamed.as_ref().map_or(&candidate.workload, |it| &it.workload);
         if self.options.undo {
             return Ok(match undo(workload) {
                 Ok(patch) => patch.map(|patch| {
@@ -197,7 +249,8 @@ impl Run<'_> {
                 }),
                 Err(error) => {
                     let reason = error.to_string();
-                    self.refuse(candidate, &Refusal { pointer: String::new(), reason, help: "edit it by hand" });
+                    let help = "edit it by hand";
+                    self.refuse(candidate, &Refusal { pointer: String::new(), line: None, reason, help });
                     None
                 }
             });
@@ -210,14 +263,24 @@ impl Run<'_> {
             .filter(|it| !it.text.is_empty())
             .partition(|it| it.outcome == Outcome::Injected);
         for notice in other {
-            self.say(&line(candidate, "", &notice.text))?;
+            let held_back = if notice.outcome == Outcome::WouldInject { HELD_BACK } else { "" };
+            self.say(&line(candidate, "", &format!("{}{held_back}", notice.text)))?;
         }
-        let notices = made.into_iter().map(|it| it.text).collect();
-        Ok(injection.patch.map(|patch| Task { candidate, patch, notices }))
+        let patch = match &renamed {
+            Some(renamed) => renamed.noted(injection.patch),
+            None => injection.patch,
+        };
+        let Some(patch) = patch.map(|it| without_empty_map(it, workload)) else { return Ok(None) };
+        let mut notices: Vec<String> = made.into_iter().map(|it| it.text).collect();
+        if notices.is_empty() {
+            notices.push(tidied(&patch, workload, renamed.is_some()));
+        }
+        Ok(Some(Task { candidate, patch, notices }))
     }
 
     fn refuse(&mut self, candidate: &Candidate<'_>, refusal: &Refusal) {
-        let text = line(candidate, &refusal.pointer, &format!("not edited: {refusal}"));
+        let place = candidate.document.locate(&refusal.pointer);
+        let text = line_at(candidate, refusal.line.unwrap_or(place.line), &format!("not edited: {refusal}"));
         super::report(&anyhow!("{text}"));
         self.refused += 1;
         self.raise(Exit::Findings);
@@ -236,8 +299,9 @@ impl Run<'_> {
             return Ok(());
         }
         self.files += 1;
+        let refused: FxHashSet<usize> = refused.into_iter().map(|(index, _)| index).collect();
         for (index, task) in file.tasks.iter().enumerate() {
-            if refused.iter().any(|(it, _)| *it == index) {
+            if refused.contains(&index) {
                 continue;
             }
             self.changed += 1;
@@ -257,7 +321,7 @@ impl Run<'_> {
     fn deliver(&mut self, source: &Source, text: &str) -> Result<bool, Failure> {
         let file = source.file();
         if self.options.diff {
-            print(&diff(file, source.text(), text))?;
+            print(&diff(&self.name_in_diff(file), source.text(), text))?;
             self.stdin_done |= is_stdin(file);
             return Ok(true);
         }
@@ -277,6 +341,14 @@ impl Run<'_> {
                 Ok(false)
             }
         }
+    }
+
+    fn name_in_diff(&self, file: &Path) -> String {
+        if is_stdin(file) {
+            return "stdin".to_owned();
+        }
+        let real = real_path(file);
+        real.strip_prefix(&self.diff_folder).unwrap_or(&real).display().to_string()
     }
 
     /// A filter prints what it was given where there is nothing to change.
@@ -319,11 +391,26 @@ fn real_path(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
+/// A pipe that nobody writes to, or a device, would be read for ever.
+fn only_files_and_folders(path: &Path) -> anyhow::Result<()> {
+    match fs::metadata(path) {
+        Ok(it) if !it.is_file() && !it.is_dir() => {
+            Err(anyhow!("{}: neither a file nor a folder; use - for standard input", path.display()))
+        }
+        // What is not there is said with the rest.
+        _ => Ok(()),
+    }
+}
+
 /// `web.yaml:12: Deployment "web": text`.
 fn line(candidate: &Candidate<'_>, pointer: &str, text: &str) -> String {
-    let place = candidate.document.locate(pointer);
-    let file = if is_stdin(&place.file) { "stdin".to_owned() } else { place.file.display().to_string() };
-    format!("{file}:{}: {}: {text}", place.line, candidate.workload.meta)
+    line_at(candidate, candidate.document.locate(pointer).line, text)
+}
+
+fn line_at(candidate: &Candidate<'_>, line: u32, text: &str) -> String {
+    let file = candidate.document.source().file();
+    let file = if is_stdin(file) { "stdin".to_owned() } else { file.display().to_string() };
+    format!("{file}:{line}: {}: {text}", candidate.workload.meta)
 }
 
 /// Where the first change is that people care about.
@@ -332,26 +419,26 @@ fn place(patch: &Patch) -> String {
     paths().find(|it| it.contains("/spec/containers/")).or_else(|| paths().next_back()).unwrap_or_default().to_owned()
 }
 
-/// What would be done, in the words for what was done.
-fn would(notice: &str) -> String {
-    for (done, planned) in
-        [("added ", "would add "), ("raised ", "would raise "), ("removed ", "would remove "), ("took ", "would take ")]
-    {
-        if let Some(rest) = notice.strip_prefix(done) {
-            return format!("{planned}{rest}");
-        }
-    }
-    notice.to_owned()
+/// A diff that `patch -p1` and `git apply` take. Their lines end with a line feed and nothing else.
+fn diff(name: &str, old: &str, new: &str) -> String {
+    let old: Vec<&str> = old.split_inclusive('\n').collect();
+    let new: Vec<&str> = new.split_inclusive('\n').collect();
+    let diff = TextDiff::configure().newline_terminated(true).diff_slices(&old, &new);
+    let (before, after) = (header(&format!("a/{name}")), header(&format!("b/{name}")));
+    diff.unified_diff().context_radius(DIFF_CONTEXT_LINES).header(&before, &after).to_string()
 }
 
-/// A diff that `patch -p1` and `git apply` take.
-fn diff(file: &Path, old: &str, new: &str) -> String {
-    let name = if is_stdin(file) { Path::new("stdin") } else { file };
-    let name = name.strip_prefix(".").unwrap_or(name).display().to_string();
-    let (before, after) =
-        if file.is_absolute() { (name.clone(), name) } else { (format!("a/{name}"), format!("b/{name}")) };
-    let diff = TextDiff::from_lines(old, new);
-    diff.unified_diff().context_radius(DIFF_CONTEXT_LINES).header(&before, &after).to_string()
+/// A name with a space ends with a tab, and one with odd letters is written as in C: both programs agree on that.
+fn header(name: &str) -> String {
+    if name.contains(|it: char| it.is_control() || matches!(it, '"' | '\\')) {
+        let quoted = name.chars().map(|it| match it {
+            '"' | '\\' => format!("\\{it}"),
+            it if it.is_control() => format!("\\{:03o}", u32::from(it)),
+            it => it.to_string(),
+        });
+        return format!("\"{}\"", quoted.collect::<String>());
+    }
+    if name.contains(' ') { format!("{name}\t") } else { name.to_owned() }
 }
 
 fn print(text: &str) -> Result<(), Failure> {

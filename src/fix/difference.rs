@@ -65,7 +65,13 @@ fn is_inside<'a>(
             for (index, (old, new)) in old.iter().zip(new).enumerate() {
                 path.push(index.to_string());
                 if !is_inside(old, new, path, found)? {
-                    return Err(odd(&format!("an item of the list at {} would be replaced", pointer(path))));
+                    return Err(Refusal {
+                        pointer: pointer(path),
+                        line: None,
+                        reason: "an item of a list would be replaced, such as the length of an injected exec sleep"
+                            .to_owned(),
+                        help: "write it by hand, in the annotation no502.dev/injected too",
+                    });
                 }
                 path.pop();
             }

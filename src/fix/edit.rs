@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::{
-    Refusal,
+    Direction, Refusal,
     difference::{Difference, pointer},
     flow,
     render::{self, Lines},
@@ -20,9 +20,31 @@ const DEFAULT_STEP: usize = 2;
 
 const BY_HAND: &str = "edit this object by hand";
 
+/// Members that are ours where they stand, so that they may be taken out while others are put in: the marker, and the probe that it
+/// claims (the core takes out no other).
+const OWN_MEMBERS: [&str; 3] = [MARKER, ANNOTATIONS, "readinessProbe"];
+/// Goes with the marker where nothing else is in it.
+const ANNOTATIONS: &str = "annotations";
+
+/// What a splice does to the text that stands there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Act {
+    /// Nothing: it puts something in.
+    Insert,
+    /// Writes another number.
+    Number,
+    /// Writes another port of a probe of ours, which may be a lower number.
+    Port,
+    /// Writes the marker again.
+    Marker,
+    /// Takes a member out.
+    Remove,
+}
+
 /// One change of the text: a range of bytes, and what stands there instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Splice {
+    pub(super) act: Act,
     pub(super) range: Range<usize>,
     pub(super) text: String,
     /// How deep in the object: of two insertions at one place the deeper one comes first.
@@ -35,6 +57,7 @@ pub(super) struct Editor<'a> {
     pub(super) text: &'a str,
     pub(super) line_end: &'a str,
     pub(super) is_json: bool,
+    direction: Direction,
     step: usize,
     depth: usize,
     path: Vec<String>,
@@ -42,12 +65,17 @@ pub(super) struct Editor<'a> {
 }
 
 /// All splices for one object.
-pub(super) fn splices(object: Written<'_>, differences: &[Difference<'_>]) -> Result<Vec<Splice>, Refusal> {
+pub(super) fn splices(
+    object: Written<'_>,
+    differences: &[Difference<'_>],
+    direction: Direction,
+) -> Result<Vec<Splice>, Refusal> {
     let text = object.text();
     let mut editor = Editor {
         text,
         line_end: line_end_of_file(text),
         is_json: is_json(object),
+        direction,
         step: step_of(object),
         depth: 0,
         path: Vec::new(),
@@ -63,15 +91,19 @@ pub(super) fn splices(object: Written<'_>, differences: &[Difference<'_>]) -> Re
 
 impl<'a> Editor<'a> {
     pub(super) fn refusal(&self, reason: &str, help: &'static str) -> Refusal {
-        Refusal { pointer: pointer(&self.path), reason: reason.to_owned(), help }
+        Refusal { pointer: pointer(&self.path), line: None, reason: reason.to_owned(), help }
     }
 
-    pub(super) fn splice(&mut self, range: Range<usize>, text: impl Into<String>) {
-        self.splices.push(Splice { range, text: text.into(), depth: self.depth });
+    fn splice(&mut self, act: Act, range: Range<usize>, text: impl Into<String>) {
+        self.splices.push(Splice { act, range, text: text.into(), depth: self.depth });
     }
 
     pub(super) fn insert(&mut self, at: usize, text: impl Into<String>) {
-        self.splice(at..at, text);
+        self.splice(Act::Insert, at..at, text);
+    }
+
+    pub(super) fn take_out(&mut self, range: Range<usize>) {
+        self.splice(Act::Remove, range, "");
     }
 
     pub(super) fn lines(&self, indent: usize, step: usize) -> Lines<'a> {
@@ -157,23 +189,54 @@ impl<'a> Editor<'a> {
         if old.is_null() && value.range().is_empty() && map.style() != Style::Flow {
             return self.fill(map, name, new);
         }
-        // `0x1e` is a number too, but a line that stays the same but for its digits has to be seen as such.
-        let is_decimal = self.text.get(value.range()).is_some_and(|it| it.bytes().all(|byte| byte.is_ascii_digit()));
-        let is_number = value.shape() == Shape::Number && is_decimal && new.is_number();
-        let is_marker = key == MARKER && new.is_string() && value.style() != Style::Indented;
-        if is_number || is_marker {
-            let is_json = self.is_json || name.style() == Style::Quoted;
-            self.splice(value.range(), render::flow(new, flow::style(is_json)));
+        if key == MARKER && new.is_string() {
+            return self.replace_marker(map, name, value, new);
+        }
+        // `0x1e` and `030` are numbers too, but a line that stays the same but for its digits has to be seen as such.
+        let is_decimal = |it: &str| it == "0" || !it.starts_with('0') && it.bytes().all(|byte| byte.is_ascii_digit());
+        let is_plain = value.shape() == Shape::Number && self.text.get(value.range()).is_some_and(is_decimal);
+        if is_plain && new.is_number() {
+            let is_port = key == "port" && self.path.iter().any(|it| it == "readinessProbe");
+            self.splice(if is_port { Act::Port } else { Act::Number }, value.range(), new.to_string());
             return Ok(());
         }
-        let what = if old.is_null() { "null" } else { "a value that is no plain number" };
-        let help = "remove it, or write it as a plain number, and run again";
-        Err(self.refusal(&format!("`{key}` is there already, as {what}"), help))
+        if old.is_null() {
+            let help = "remove the line, or give it a value, and run again";
+            return Err(self.refusal(&format!("`{key}` is there already, as null"), help));
+        }
+        let help = "remove it, or write it as a plain decimal number, and run again";
+        Err(self.refusal(&format!("`{key}` is there already, as a value that is no plain number"), help))
+    }
+
+    /// The marker is ours, in whatever quotes and over however many lines a formatter has written it.
+    fn replace_marker(
+        &mut self,
+        map: Written<'a>,
+        name: Written<'a>,
+        value: Written<'a>,
+        new: &Value,
+    ) -> Result<(), Refusal> {
+        let is_json = self.is_json || map.style() == Style::Flow && name.style() == Style::Quoted;
+        let text = render::flow(new, flow::style(is_json));
+        if value.style() != Style::Indented && !value.range().is_empty() {
+            self.splice(Act::Marker, value.range(), text);
+            return Ok(());
+        }
+        let colon = self.colon(name)?;
+        let range = colon..if value.range().is_empty() { colon } else { value.end() };
+        self.without_comments(range.start..self.end_of_line(range.start))?;
+        self.splice(Act::Marker, range, format!(" {text}"));
+        Ok(())
     }
 
     /// Puts a value behind a key that has none.
     fn fill(&mut self, map: Written<'a>, key: Written<'a>, new: &Value) -> Result<(), Refusal> {
         let colon = self.colon(key)?;
+        // The comment is about the key, which goes when what is put in is taken out again.
+        if self.text.get(colon..self.end_of_line(colon)).is_some_and(|it| it.contains('#')) {
+            let help = "remove the line, or give it a value, and run again";
+            return Err(self.refusal("the key has a comment and no value", help));
+        }
         let indent = self.indent(map)? + self.step;
         match render::block_members(new, self.lines(indent, self.step)) {
             Some(members) => self.insert(self.end_of_line(colon), members),
@@ -188,7 +251,13 @@ impl<'a> Editor<'a> {
         let is_removed = |name: &Written<'_>| removed.iter().any(|key| name.is_key(key));
         for key in removed {
             let (_, value) = self.member(map, key)?;
-            self.unshared(value)?;
+            let value = self.unshared(value)?;
+            let is_own = OWN_MEMBERS.contains(key)
+                && (*key != ANNOTATIONS || value.members().all(|(name, _)| name.is_key(MARKER)));
+            if self.direction == Direction::In && !is_own {
+                let help = "remove it by hand, or run again with --undo first";
+                return Err(self.refusal(&format!("`{key}` stands beside what no502 put in"), help));
+            }
         }
         let is_all = members.iter().all(|(name, _)| is_removed(name));
         if map.style() == Style::Flow {
@@ -199,7 +268,7 @@ impl<'a> Editor<'a> {
         }
         for (index, (name, value)) in members.iter().enumerate().filter(|(_, (name, _))| is_removed(name)) {
             let range = self.lines_of(*name, *value, members.get(index + 1).map(|(next, _)| *next))?;
-            self.splice(range, "");
+            self.take_out(range);
         }
         Ok(())
     }
@@ -212,7 +281,7 @@ impl<'a> Editor<'a> {
         }
         let range = before.len()..range.end;
         self.without_comments(range.clone())?;
-        self.splice(range, " {}");
+        self.splice(Act::Remove, range, " {}");
         Ok(())
     }
 

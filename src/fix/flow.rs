@@ -116,11 +116,11 @@ pub(super) fn remove<'a>(
             (Some(_), Some(before), _) => remove_behind(editor, before, *name, *value)?,
             (None, _, Some((next, _))) => {
                 editor.without_comments(name.start()..next.start())?;
-                editor.splice(name.start()..next.start(), "");
+                editor.take_out(name.start()..next.start());
             }
             (_, _, _) => {
                 editor.without_comments(name.start()..value.end())?;
-                editor.splice(name.start()..value.end(), "");
+                editor.take_out(name.start()..value.end());
             }
         }
     }
@@ -135,7 +135,7 @@ fn remove_behind<'a>(
 ) -> Result<(), Refusal> {
     let between = editor.text.get(before.end()..name.start()).unwrap_or_default();
     if !between.contains('#') {
-        editor.splice(before.end()..value.end(), "");
+        editor.take_out(before.end()..value.end());
         return Ok(());
     }
     // The comment of the member before stays.
@@ -144,12 +144,12 @@ fn remove_behind<'a>(
     if behind.has_comma {
         let comma = editor.text.get(value.end()..).and_then(|it| it.find(',')).map_or(0, |it| it + 1);
         editor.without_comments(end_of_line..value.end() + comma)?;
-        editor.splice(end_of_line..value.end() + comma, "");
+        editor.take_out(end_of_line..value.end() + comma);
         return Ok(());
     }
     let comma = editor.text.get(before.end()..end_of_line).and_then(|it| it.find(',')).unwrap_or(0);
-    editor.splice(before.end()..before.end() + comma + 1, "");
+    editor.take_out(before.end()..before.end() + comma + 1);
     editor.without_comments(end_of_line..value.end())?;
-    editor.splice(end_of_line..value.end(), "");
+    editor.take_out(end_of_line..value.end());
     Ok(())
 }

@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
-use super::{Direction, edit::Splice};
+use super::{
+    Direction,
+    edit::{Act, Splice},
+    spliced,
+};
 use crate::{
     inject::MARKER,
     manifest::{self, Document, Outline, Parsed, Source},
@@ -48,7 +52,7 @@ impl Prover<'_> {
         }
         self.prove_bytes(&parsed, expected)?;
         match self.direction {
-            Direction::In => prove_lines(self.source.text(), text),
+            Direction::In => prove_lines(&without_our_own(self.source.text(), splices), text),
             Direction::Out => prove_lines(text, self.source.text()),
         }
     }
@@ -81,7 +85,12 @@ fn prove_lines(fewer: &str, more: &str) -> Result<(), String> {
 }
 
 fn is_kept(line: &str, other: &str) -> bool {
-    line == other || is_marker(line, other) || without_numbers(line) == without_numbers(other) || is_filled(line, other)
+    line == other
+        || is_marker(line, other)
+        || without_numbers(line) == without_numbers(other)
+        // Nothing was left of a map.
+        || line.strip_suffix(" {}") == Some(other)
+        || is_filled(line, other)
 }
 
 fn is_marker(line: &str, other: &str) -> bool {
@@ -106,22 +115,49 @@ fn is_filled(line: &str, other: &str) -> bool {
     line.contains(['{', '}']) && without_numbers.all(|byte| rest.any(|it| it == byte))
 }
 
-/// Each splice only puts something in, or writes a number or our own annotation again; taking out is the same the other way round.
+/// The text before, but for what was ours in it and goes, or is written again.
+fn without_our_own(text: &str, splices: &[&Splice]) -> String {
+    let own: Vec<&Splice> = splices.iter().copied().filter(|it| matches!(it.act, Act::Marker | Act::Remove)).collect();
+    if own.is_empty() { text.to_owned() } else { spliced(text, &own) }
+}
+
+/// Each splice does what it says. On the way in numbers only grow, and what goes is ours (`edit.rs` takes out nothing else).
 fn prove_splice(splice: &Splice, text: &str, direction: Direction) -> bool {
     let old = text.get(splice.range.clone()).unwrap_or_default();
-    let is_number = |it: &str| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit());
-    let is_marker = |it: &str| it.starts_with(['\'', '"', '{']) && !it.contains('\n');
-    let is_new_number = is_number(old) && is_number(&splice.text);
-    let is_again = is_new_number || (is_marker(old) && is_marker(&splice.text));
-    match direction {
-        Direction::In => old.is_empty() || is_again,
-        Direction::Out => splice.text.is_empty() || splice.text == " {}" || is_again,
+    let number = |it: &str| it.parse::<u64>().ok().filter(|_| it.bytes().all(|byte| byte.is_ascii_digit()));
+    let numbers = number(old).zip(number(&splice.text));
+    match splice.act {
+        Act::Insert => direction == Direction::In && old.is_empty(),
+        Act::Number => numbers.is_some_and(|(old, new)| direction == Direction::Out || new >= old),
+        Act::Port => numbers.is_some() && direction == Direction::In,
+        Act::Marker => direction == Direction::In && !splice.text.contains('\n'),
+        Act::Remove => splice.text.is_empty() || splice.text == " {}",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_splice_does_no_more_than_it_says() {
+        let splice = |act, range, text: &str| Splice { act, range, text: text.to_owned(), depth: 0 };
+        let proven = |it: &Splice, direction| prove_splice(it, "grace: 40", direction);
+        for (splice, is_in, is_out) in [
+            (splice(Act::Number, 7..9, "60"), true, true),
+            (splice(Act::Number, 7..9, "30"), false, true),
+            (splice(Act::Number, 7..9, "x"), false, false),
+            (splice(Act::Number, 0..9, "60"), false, false),
+            (splice(Act::Port, 7..9, "30"), true, false),
+            (splice(Act::Insert, 7..7, "1"), true, false),
+            (splice(Act::Insert, 7..9, "60"), false, false),
+            (splice(Act::Remove, 0..9, ""), true, true),
+            (splice(Act::Remove, 0..9, "x"), false, false),
+        ] {
+            let found = (proven(&splice, Direction::In), proven(&splice, Direction::Out));
+            assert_eq!(found, (is_in, is_out), "{splice:?}");
+        }
+    }
 
     #[test]
     fn lines_may_come_numbers_may_change_and_nothing_may_go() {

@@ -49,9 +49,9 @@ enum Step {
 fn plan(paths: &[PathBuf], stdin: impl Read) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut stdin = Some(stdin);
+    let mut walk = Walk::default();
     for path in paths {
         if path.as_os_str() != "-" {
-            let mut walk = Walk::default();
             walk.enter(path);
             steps.append(&mut walk.steps);
         } else if let Some(stdin) = stdin.take() {
@@ -128,10 +128,12 @@ fn refused(source: &Source, at: u32, message: &str) -> Parsed {
     Parsed { problems: vec![problem], ..Parsed::default() }
 }
 
-/// The files below one path, in sorted order.
+/// The files below the paths, in sorted order. A path that is named twice, or below another one, counts once.
 #[derive(Default)]
 struct Walk {
     steps: Vec<Step>,
+    /// The files that were named themselves.
+    named: BTreeSet<PathBuf>,
     /// The folders that were entered, with all links followed: a link back leads nowhere new.
     entered: BTreeSet<PathBuf>,
 }
@@ -140,6 +142,7 @@ impl Walk {
     fn enter(&mut self, path: &Path) {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => self.folder(path, 0),
+            Ok(_) if fs::canonicalize(path).is_ok_and(|real| !self.named.insert(real)) => {}
             Ok(_) => self.steps.push(Step::Open(path.to_owned())),
             Err(error) => self.fail(path, error),
         }

@@ -8,7 +8,9 @@ use super::tree::{Fault, Tree};
 use super::{Level, MAX_DOCUMENTS_PER_FILE, Parsed, Problem, json, yaml};
 
 const BYTE_ORDER_MARK: &str = "\u{FEFF}";
-const TEMPLATE_HELP: &str = "looks like a Helm template; render it first: helm template CHART | no502 check -";
+/// What to do about a template that is no YAML.
+pub(super) const TEMPLATE_HELP: &str =
+    "looks like a Helm template; render it first: helm template CHART | no502 check -";
 
 /// Reads every document of a text.
 pub(super) fn parse(source: &Arc<Source>) -> Parsed {

@@ -18,7 +18,7 @@ use kube::{
 use super::{Exit, Failure};
 use crate::{
     facts::{Facts, Workload},
-    fix::taken_out,
+    fix::{taken_out, would},
     inject::{MARKER, undo},
 };
 
@@ -31,27 +31,57 @@ const PAGE_OBJECTS: u32 = 500;
 /// How the API server notes who wrote.
 const FIELD_MANAGER: &str = "no502-fix";
 
-/// What can have an injection: kind, plural, and the names that kubectl knows.
-const KINDS: [(&str, &str, [&str; 3]); 3] = [
-    ("Deployment", "deployments", ["deployment", "deployments", "deploy"]),
-    ("StatefulSet", "statefulsets", ["statefulset", "statefulsets", "sts"]),
-    ("DaemonSet", "daemonsets", ["daemonset", "daemonsets", "ds"]),
+/// What can have an injection.
+#[derive(Debug, PartialEq, Eq)]
+struct Kind {
+    name: &'static str,
+    plural: &'static str,
+    api_version: &'static str,
+    /// The names that kubectl knows.
+    aliases: [&'static str; 3],
+    /// The kind may be unknown to the cluster.
+    is_custom: bool,
+}
+
+const KINDS: [Kind; 4] = [
+    Kind::built_in("Deployment", "deployments", ["deployment", "deployments", "deploy"]),
+    Kind::built_in("StatefulSet", "statefulsets", ["statefulset", "statefulsets", "sts"]),
+    Kind::built_in("DaemonSet", "daemonsets", ["daemonset", "daemonsets", "ds"]),
+    Kind {
+        name: "Rollout",
+        plural: "rollouts",
+        api_version: "argoproj.io/v1alpha1",
+        aliases: ["rollout", "rollouts", "ro"],
+        is_custom: true,
+    },
 ];
+
+impl Kind {
+    const fn built_in(name: &'static str, plural: &'static str, aliases: [&'static str; 3]) -> Self {
+        Self { name, plural, api_version: "apps/v1", aliases, is_custom: false }
+    }
+
+    fn resource(&self) -> ApiResource {
+        let (group, version) = self.api_version.split_once('/').unwrap_or(("", self.api_version));
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, self.name), self.plural)
+    }
+}
 
 /// Options of `--live`.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_field_names, reason = "the flag is called so")]
 pub(super) struct Live {
-    /// Look at live objects in a cluster and not at files: Deployments, StatefulSets and DaemonSets. Lists what it would take
+    /// Look at live objects in a cluster and not at files: Deployments, StatefulSets, DaemonSets and Argo Rollouts. Lists what it would take
     /// out; writes only with --yes
     #[arg(long, conflicts_with_all = ["diff", "check"])]
     live: bool,
     /// Write: one rollout of each object that is listed
     #[arg(long, requires = "live")]
     yes: bool,
-    /// Namespace to look in [default: the one of the context]
-    #[arg(long, short, value_name = "NS", requires = "live", conflicts_with = "all_namespaces")]
-    namespace: Option<String>,
+    /// Namespace of the objects in files that name none, as with kubectl apply -n [default: default]; with --live the one to
+    /// look in [default: the one of the context]
+    #[arg(long, short, value_name = "NS", conflicts_with = "all_namespaces")]
+    pub(super) namespace: Option<String>,
     /// Look in all namespaces
     #[arg(long, short = 'A', requires = "live")]
     all_namespaces: bool,
@@ -147,6 +177,11 @@ fn first_line(error: &impl std::fmt::Display) -> String {
 /// Whether nobody answers or somebody says no, nothing is known of the objects.
 fn unreachable(error: &kube::Error, server: &str) -> Failure {
     let error = match error {
+        kube::Error::Api(status) if matches!(status.code, 401 | 403) => anyhow!(
+            "the cluster at {server} refuses: {}; --undo --live needs list and patch on deployments, statefulsets, daemonsets \
+             and rollouts",
+            status.message
+        ),
         kube::Error::Api(status) => anyhow!("the cluster at {server} does not answer: {}", status.message),
         other => anyhow!("the cluster at {server} cannot be reached: {}", root(other)),
     };
@@ -165,12 +200,12 @@ fn root(error: &dyn std::error::Error) -> String {
 /// `deployment/web`, `sts/db`, `deployment.apps/web`.
 fn name(argument: &Path) -> anyhow::Result<Name> {
     let text = argument.to_string_lossy();
-    let wanted = "name objects as KIND/NAME, where KIND is deployment, statefulset or daemonset";
+    let wanted = "name objects as KIND/NAME, where KIND is deployment, statefulset, daemonset or rollout";
     let (kind, name) = text.split_once('/').ok_or_else(|| anyhow!("\"{text}\": {wanted}"))?;
     let kind = kind.to_ascii_lowercase();
-    let kind = kind.strip_suffix(".apps").unwrap_or(&kind);
-    let known = KINDS.iter().find(|(.., names)| names.contains(&kind));
-    let (kind, ..) = known.filter(|_| !name.is_empty()).ok_or_else(|| anyhow!("\"{text}\": {wanted}"))?;
+    let kind = kind.strip_suffix(".apps").or_else(|| kind.strip_suffix(".argoproj.io")).unwrap_or(&kind);
+    let known = KINDS.iter().find(|it| it.aliases.contains(&kind));
+    let kind = known.filter(|_| !name.is_empty()).ok_or_else(|| anyhow!("\"{text}\": {wanted}"))?.name;
     Ok(Name { kind, name: name.to_owned() })
 }
 
@@ -178,20 +213,23 @@ fn name(argument: &Path) -> anyhow::Result<Name> {
 async fn list(client: &Client, namespace: Option<&str>, names: &[Name]) -> kube::Result<(Vec<Found>, Vec<Name>)> {
     let mut found = Vec::new();
     let mut missing = names.to_vec();
-    for (kind, plural, _) in KINDS {
-        if !names.is_empty() && !names.iter().any(|it| it.kind == kind) {
+    for kind in &KINDS {
+        if !names.is_empty() && !names.iter().any(|it| it.kind == kind.name) {
             continue;
         }
-        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("apps", "v1", kind), plural);
+        let resource = kind.resource();
         let all: Api<DynamicObject> = match namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
             None => Api::all_with(client.clone(), &resource),
         };
         let mut parameters = ListParams::default().limit(PAGE_OBJECTS);
         loop {
-            let page = all.list(&parameters).await?;
+            let page = match all.list(&parameters).await {
+                Err(kube::Error::Api(status)) if kind.is_custom && status.code == 404 => break,
+                other => other?,
+            };
             for object in page.items {
-                let name = Name { kind, name: object.name_any() };
+                let name = Name { kind: kind.name, name: object.name_any() };
                 if !names.is_empty() && !names.contains(&name) {
                     continue;
                 }
@@ -213,9 +251,11 @@ async fn list(client: &Client, namespace: Option<&str>, names: &[Name]) -> kube:
 }
 
 /// What of an object is ours.
-fn injected(object: &DynamicObject, kind: &'static str) -> Option<(Workload, Patch)> {
+fn injected(object: &DynamicObject, kind: &Kind) -> Option<(Workload, Patch)> {
     let json = serde_json::to_string(object).ok()?;
-    let Ok(Facts::Workload(workload)) = Facts::read_item(&json, "apps/v1", kind) else { return None };
+    let Ok(Facts::Workload(workload)) = Facts::read_item(&json, kind.api_version, kind.name) else {
+        return None;
+    };
     let patch = undo(&workload).ok()??;
     Some((workload, patch))
 }
@@ -238,7 +278,7 @@ impl Found {
 
 fn show(found: &[Found], exit: Exit) -> Result<Exit, Failure> {
     for it in found {
-        say(&it.line(&super::would(&taken_out(&it.workload, &it.patch))))?;
+        say(&it.line(&would(&taken_out(&it.workload, &it.patch))))?;
     }
     say(&format!("would write {}: one rollout of each; nothing is written without --yes", objects(found.len())))?;
     Ok(exit)
@@ -257,7 +297,7 @@ async fn take_out(found: &[Found], mut exit: Exit) -> Result<Exit, Failure> {
                     .to_owned(),
             ),
             Ok(_) => None,
-            Err(kube::Error::Api(status)) if matches!(status.code, 409 | 422) => {
+            Err(kube::Error::Api(status)) if has_changed(status.code, &status.message) => {
                 Some(format!("not written, it has changed in the meantime; run again ({})", status.message))
             }
             Err(kube::Error::Api(status)) => Some(format!("not written: {}", status.message)),
@@ -273,6 +313,12 @@ async fn take_out(found: &[Found], mut exit: Exit) -> Result<Exit, Failure> {
     }
     say(&format!("took the injections out of {}", objects(written)))?;
     Ok(exit)
+}
+
+/// True if the object is not the one that was looked at. A failed test operation has the code of invalid objects, and a message of
+/// its own.
+fn has_changed(code: u16, message: &str) -> bool {
+    code == 409 || code == 422 && message.contains("the server rejected our request")
 }
 
 /// True if the object that was stored has our marker again.

@@ -9,6 +9,9 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
+/// The permission bits that let somebody write.
+const ANY_WRITE: u32 = 0o222;
+
 /// Writes `new` into the file behind `path`, links followed, if it still holds `old`. Permissions stay, and the owner as far as
 /// the system allows.
 pub(super) fn replace(path: &Path, old: &str, new: &str) -> anyhow::Result<()> {
@@ -17,6 +20,12 @@ pub(super) fn replace(path: &Path, old: &str, new: &str) -> anyhow::Result<()> {
         bail!("somebody has changed it in the meantime; run again");
     }
     let metadata = fs::metadata(&target).context("cannot read its permissions")?;
+    if metadata.permissions().mode() & ANY_WRITE == 0 {
+        bail!("it is read-only; make it writable (chmod u+w), or leave it out");
+    }
+    if metadata.nlink() > 1 {
+        bail!("it has another name (a hard link), which would keep the old text; make it a copy, or a symbolic link");
+    }
     let folder = target.parent().unwrap_or(Path::new("/"));
     written(folder, &target, new, &metadata).map_err(|error| {
         let help = match error.kind() {
