@@ -211,3 +211,54 @@ fn odd(reason: &str) -> Refusal {
 fn unproven(reason: &str) -> Refusal {
     odd(&format!("the edited text would not be exactly what it should be ({reason})"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::{edit::Act, *};
+    use crate::manifest;
+
+    const OBJECT: &str = "{apiVersion: v1, kind: X}\n---\n";
+
+    /// How many of the edits are refused, where some of them do not make what they promise, and how many proofs that took.
+    fn refused(count: usize, is_wrong: impl Fn(usize) -> bool) -> (Vec<usize>, usize) {
+        let parsed = manifest::parse(&OBJECT.repeat(count), &Arc::from(Path::new("x.yaml")));
+        let documents: Vec<&Document> = parsed.documents.iter().collect();
+        let source = documents[0].source();
+        let outline = Outline::of(source);
+        let plans: Vec<Plan> = (0..count)
+            .map(|index| {
+                let at = index * OBJECT.len() + OBJECT.find('}').unwrap();
+                let splice = Splice { act: Act::Insert, range: at..at, text: ", a: 1".to_owned(), depth: 0 };
+                let value = if is_wrong(index) { 2 } else { 1 };
+                let expected = json!({ "apiVersion": "v1", "kind": "X", "a": value });
+                Plan { change: index, document: index, splices: vec![splice], expected }
+            })
+            .collect();
+        let prover = proof::Prover { source, outline: &outline, documents: &documents, direction: Direction::In };
+        let all: Vec<&Plan> = plans.iter().collect();
+        let mut search = Search { prover: &prover, proofs: 0, good: Vec::new(), refused: Vec::new() };
+        search.halve(&all);
+        assert_eq!(search.good.len() + search.refused.len(), count);
+        let refused: Vec<usize> = search.refused.iter().map(|(index, _)| *index).collect();
+        let proofs = search.proofs;
+        let edited = match all_or_each(&prover, &plans) {
+            Ok(text) | Err((text, _)) => text,
+        };
+        assert_eq!(edited.matches(", a: 1").count(), count - refused.len());
+        (refused, proofs)
+    }
+
+    #[test]
+    fn the_edits_that_cannot_be_proven_are_found_with_few_proofs() {
+        assert_eq!(refused(200, |_| false), (vec![], 1));
+        let (found, proofs) = refused(200, |index| index == 117);
+        assert_eq!(found, [117]);
+        assert!(proofs < 20, "{proofs}");
+        let (found, proofs) = refused(200, |_| true);
+        assert_eq!((found.len(), proofs), (200, PROOFS_MAX));
+    }
+}

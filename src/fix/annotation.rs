@@ -32,12 +32,12 @@ impl Renamed {
 
     /// The patch, which at least writes the new names.
     #[must_use]
-    pub fn noted(&self, patch: Option<Patch>) -> Option<Patch> {
-        let annotation = annotation(&self.workload);
-        let mut patch = patch.unwrap_or_default();
-        if !patch.0.iter().any(|it| it.path().as_str() == annotation) {
-            let path = PointerBuf::parse(annotation).ok()?;
-            patch.0.push(PatchOperation::Add(AddOperation { path, value: self.marker.clone().into() }));
+    pub fn noted(&self, planned: Option<Patch>) -> Option<Patch> {
+        let place = annotation(&self.workload);
+        let mut patch = planned.unwrap_or_default();
+        if !patch.0.iter().any(|it| it.path().as_str() == place) {
+            let pointer = PointerBuf::parse(place).ok()?;
+            patch.0.push(PatchOperation::Add(AddOperation { path: pointer, value: self.marker.clone().into() }));
         }
         Some(patch)
     }

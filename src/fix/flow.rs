@@ -17,6 +17,9 @@ pub(super) fn style(is_json: bool) -> FlowStyle {
 /// Adds members behind the last one.
 pub(super) fn add<'a>(editor: &mut Editor<'a>, map: Written<'a>, added: &[(&str, &Value)]) -> Result<(), Refusal> {
     let Some((key, value)) = map.members().last() else {
+        if editor.text.get(map.range()).is_some_and(|it| it.contains('\n')) {
+            return Err(editor.refusal("an empty map is written over several lines", "write it as {}, and run again"));
+        }
         let members: Vec<String> =
             added.iter().map(|(key, value)| flow_member(key, value, style(editor.is_json))).collect();
         editor.insert(map.start() + 1, members.join(", "));

@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 /// What the server holds, and how it behaves.
 #[derive(Debug, Default)]
 struct Cluster {
-    /// Of apps/v1: plural and object.
+    /// Plural and object.
     objects: Vec<(&'static str, Value)>,
     /// A webhook puts the template back as it was.
     has_webhook: bool,
@@ -30,6 +30,8 @@ struct Cluster {
     is_busy: bool,
     /// The lists are refused.
     is_closed: bool,
+    /// What the API server says to each write.
+    verdict: Option<(u16, &'static str)>,
     writes: usize,
 }
 
@@ -53,11 +55,14 @@ fn status(code: u16, message: &str) -> Answer {
     (code, json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code }))
 }
 
-/// `/apis/apps/v1[/namespaces/NS]/PLURAL[/NAME]`.
+/// `/apis/GROUP/VERSION[/namespaces/NS]/PLURAL[/NAME]`.
 async fn answer(api: Api, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    let path = head.uri.path().strip_prefix("/apis/apps/v1/").unwrap_or_default();
+    let path = head.uri.path().strip_prefix("/apis/").unwrap_or_default();
+    let has_rollouts = api.lock().objects.iter().any(|(plural, _)| *plural == "rollouts");
+    let rollouts = path.strip_prefix("argoproj.io/v1alpha1/").filter(|it| has_rollouts && it.contains("rollouts"));
+    let path = path.strip_prefix("apps/v1/").or(rollouts).unwrap_or_default();
     let (code, object) = match (&head.method, path.split('/').collect::<Vec<_>>().as_slice()) {
         (&Method::GET, [plural]) => list(&api, plural, None),
         (&Method::GET, ["namespaces", namespace, plural]) => list(&api, plural, Some(namespace)),
@@ -87,6 +92,9 @@ fn write(api: &Api, namespace: &str, plural: &str, name: &str, body: &[u8]) -> A
     let mut cluster = api.lock();
     cluster.writes += 1;
     let has_webhook = cluster.has_webhook;
+    if let Some((code, message)) = cluster.verdict {
+        return status(code, message);
+    }
     let operations: json_patch::Patch = serde_json::from_slice(body).unwrap();
     let is_it = |kind: &str, it: &Value| {
         kind == plural && it["metadata"]["name"] == name && it["metadata"]["namespace"] == namespace
@@ -249,6 +257,42 @@ fn an_object_that_changed_meanwhile_is_not_written() {
 }
 
 #[test]
+fn what_the_api_server_refuses_is_said_in_its_words() {
+    for (code, message, expected) in [
+        (
+            409,
+            "the object has been modified",
+            "it has changed in the meantime; run again (the object has been modified)",
+        ),
+        (
+            422,
+            "Deployment.apps \"web\" is invalid: spec: wrong",
+            "not written: Deployment.apps \"web\" is invalid: spec: wrong\n",
+        ),
+        (403, "you may not patch", "not written: you may not patch\n"),
+    ] {
+        let rig = Rig::new(Cluster { verdict: Some((code, message)), ..shop() });
+        let outcome = rig.undo(&["--yes", "deploy/web"]);
+        assert_eq!(outcome.code, 1, "{outcome:?}");
+        assert!(outcome.err.contains(expected), "{outcome:?}");
+        assert_eq!(outcome.err.contains("has changed"), code == 409, "{outcome:?}");
+    }
+}
+
+#[test]
+fn rollouts_are_looked_at_where_there_are_any() {
+    let mut cluster = shop();
+    cluster.objects.push(("rollouts", injected("Rollout", "shop", "canary")));
+    let rig = Rig::new(cluster);
+    let outcome = rig.undo(&["rollout/canary", "--yes"]);
+    assert_eq!((outcome.code, outcome.err.as_str()), (0, ""), "{outcome:?}");
+    assert!(outcome.out.contains("shop/Rollout \"canary\": took out preStop sleep 10s"), "{outcome:?}");
+    assert!(rig.api.object("canary")["spec"]["template"]["spec"]["containers"][0]["lifecycle"].is_null());
+    let outcome = Rig::new(shop()).undo(&["rollout/canary"]);
+    assert_eq!(outcome.err, "no502: there is no Rollout \"canary\" in namespace shop\n");
+}
+
+#[test]
 fn a_webhook_that_puts_it_back_is_named() {
     let rig = Rig::new(Cluster { has_webhook: true, ..shop() });
     let outcome = rig.undo(&["--yes", "deploy/web"]);
@@ -263,7 +307,10 @@ fn a_cluster_that_is_not_there_is_exit_code_3() {
     let rig = Rig::new(Cluster { is_closed: true, ..shop() });
     let outcome = rig.undo(&["--yes"]);
     assert_eq!(outcome.code, 3, "{outcome:?}");
-    assert!(outcome.err.contains("does not answer: you may not"), "{outcome:?}");
+    assert!(
+        outcome.err.contains("refuses: you may not; --undo --live needs list and patch on deployments"),
+        "{outcome:?}"
+    );
     // Nobody listens on a port that was just given back.
     let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     rig.point_to(&format!("http://127.0.0.1:{port}"));

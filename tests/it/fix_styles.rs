@@ -139,25 +139,15 @@ impl Writer<'_> {
                 let members: Vec<String> = map
                     .iter()
                     .map(|(key, value)| {
-                        let mut inner =
-                            Writer { tape: Tape(self.tape.0.clone()), out: String::new(), in_scalar: false };
-                        inner.flow(value, indent + 2);
-                        if style == 1 { format!("\"{key}\": {}", inner.out) } else { format!("{key}: {}", inner.out) }
+                        let value = self.inner(value, indent);
+                        if style == 1 { format!("\"{key}\": {value}") } else { format!("{key}: {value}") }
                     })
                     .collect();
                 self.brackets("{", "}", &members, indent, style);
             }
             Value::Array(items) => {
                 let style = self.tape.pick(6);
-                let items: Vec<String> = items
-                    .iter()
-                    .map(|value| {
-                        let mut inner =
-                            Writer { tape: Tape(self.tape.0.clone()), out: String::new(), in_scalar: false };
-                        inner.flow(value, indent + 2);
-                        inner.out
-                    })
-                    .collect();
+                let items: Vec<String> = items.iter().map(|value| self.inner(value, indent)).collect();
                 self.brackets("[", "]", &items, indent, style);
             }
             Value::String(text) => {
@@ -166,6 +156,13 @@ impl Writer<'_> {
             }
             other => self.out.push_str(&other.to_string()),
         }
+    }
+
+    /// A value in brackets as a text of its own; the tape goes on behind it.
+    fn inner(&mut self, value: &Value, indent: usize) -> String {
+        let around = std::mem::take(&mut self.out);
+        self.flow(value, indent + 2);
+        std::mem::replace(&mut self.out, around)
     }
 
     fn brackets(&mut self, open: &str, close: &str, parts: &[String], indent: usize, style: usize) {
@@ -262,7 +259,7 @@ fn edited(text: &str, direction: Direction) -> Option<Result<String, String>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_style_can_be_edited_and_edited_back(parts in 0_u8..64, tape in prop::collection::vec(any::<u8>(), 0..400)) {
