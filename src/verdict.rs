@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
+
 use crate::{
     facts::{BREAK_GLASS, Facts, Meta, Workload, WorkloadForm},
-    inject::{Candidate, inject},
+    inject::{CONTAINERS_MAX, Candidate, inject},
     link::{self, Write},
     policy::{Action, Policies},
-    rule::{Cause, Check, Fault, Finding, ObjectName, Rule, Setting},
+    rule::{Cause, Check, Fault, Finding, Kind, ObjectName, Rule, Setting},
     rules,
     snapshot::{Resource, Snapshot, World},
     warning::Rank,
@@ -111,12 +113,8 @@ pub fn self_findings(write: Write<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for rule in rules::ALL {
         let Check::Workload(check) = rule.check else { continue };
-        let known: Vec<Fault> = old.map(|it| faults(check, it)).unwrap_or_default();
-        for fault in faults(check, new) {
-            let is_known = known.iter().any(|it| it.key == fault.key && it.kind == fault.kind);
-            let cause = if is_known { Cause::Standing } else { Cause::ThisWrite };
-            findings.push(finding(rule, new, fault, cause));
-        }
+        let known = old.map(|it| faults(check, it)).unwrap_or_default();
+        findings.extend(blamed(faults(check, new), &known).map(|(fault, cause)| finding(rule, new, fault, cause)));
     }
     findings
 }
@@ -174,7 +172,10 @@ fn keeps_template(write: Write<'_>) -> bool {
 }
 
 fn makes_serving_pods(workload: &Workload) -> bool {
-    workload.form == WorkloadForm::Template && !workload.is_batch() && workload.meta.controller.is_none()
+    workload.template.containers.len() <= CONTAINERS_MAX
+        && workload.form == WorkloadForm::Template
+        && !workload.is_batch()
+        && workload.meta.controller.is_none()
 }
 
 type AskTemplate = fn(&Setting<'_>, &mut Vec<Fault>);
@@ -203,13 +204,18 @@ fn ask_around(
         if let Some(old) = old.filter(|_| !faults.is_empty()) {
             check(&Setting { workload: old, ..setting }, &mut known);
         }
-        for fault in faults {
-            let is_known = known.iter().any(|it| it.key == fault.key && it.kind == fault.kind);
-            let cause = if is_known { Cause::Standing } else { Cause::ThisWrite };
-            findings.push(finding(rule, workload, fault, cause));
-        }
+        findings.extend(blamed(faults, &known).map(|(fault, cause)| finding(rule, workload, fault, cause)));
     }
     findings
+}
+
+/// A fault that was known before is not this write's.
+fn blamed(faults: Vec<Fault>, known: &[Fault]) -> impl Iterator<Item = (Fault, Cause)> {
+    let known: FxHashSet<(&str, Kind)> = known.iter().map(|it| (it.key.as_str(), it.kind)).collect();
+    faults.into_iter().map(move |fault| {
+        let is_known = known.contains(&(fault.key.as_str(), fault.kind));
+        (fault, if is_known { Cause::Standing } else { Cause::ThisWrite })
+    })
 }
 
 fn faults(check: fn(&Workload, &mut Vec<Fault>), workload: &Workload) -> Vec<Fault> {

@@ -210,6 +210,7 @@ impl<'a> Request<'a> {
             allowed: true,
             findings: Vec::new(),
             injections: Vec::new(),
+            namespace_is_unseen: false,
             sleep_was_dropped: false,
             dry_run: self.wire.dry_run.is_true(),
         }

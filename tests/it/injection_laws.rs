@@ -228,7 +228,9 @@ fn undo_takes_out_exactly_what_was_put_in() {
         let patch = undo(&workload).unwrap().expect("there is a marker");
         let undone = patched(&stored, &serde_json::to_value(&patch).unwrap());
         prop_assert_eq!(rest(&undone), rest(&sent.0));
-        prop_assert_eq!(grace(&undone), grace(&sent.0));
+        // What the API server refuses as it was sent was only accepted with the longer grace period.
+        prop_assert!(grace(&undone) == grace(&sent.0) || !refusals(&sent.0).is_empty());
+        prop_assert!(refusals(&undone).is_empty() || !refusals(&stored).is_empty(), "{}", undone);
         for (before, after) in containers(&sent.0).iter().zip(containers(&undone)) {
             prop_assert_eq!(&before["lifecycle"]["preStop"], &after["lifecycle"]["preStop"]);
             prop_assert_eq!(&before["readinessProbe"], &after["readinessProbe"]);
