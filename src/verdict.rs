@@ -13,7 +13,7 @@ use crate::{
     rule::{Cause, Check, Fault, Finding, Kind, ObjectName, Rule, Setting},
     rules,
     snapshot::{Resource, Snapshot, World},
-    warning::Rank,
+    warning::{LINE_CHARS_MAX, Rank},
 };
 
 /// Who writes, and where.
@@ -302,7 +302,8 @@ impl Verdict {
                     (_, Some(exemption)) => format!(" (exempt until {}: {})", exemption.expires, exemption.reason),
                     (None, None) => String::new(),
                 };
-                self.warnings.push((rank, format!("no502: {}{reason}", line(finding))));
+                let room = LINE_CHARS_MAX.saturating_sub(PREFIX.len() + reason.chars().count());
+                self.warnings.push((rank, format!("{PREFIX}{}{reason}", short_line(finding, room))));
             }
             Action::Info | Action::Off => {}
         }
@@ -327,6 +328,26 @@ pub fn line(finding: &Finding) -> String {
     let field = readable(&words.field);
     let space = if field.is_empty() { "" } else { " " };
     format!("{object}{space}{field}: {}; {} [{rule}]", words.message, words.help)
+}
+
+/// What a warning begins with.
+const PREFIX: &str = "no502: ";
+
+/// The same for a warning: what is about a whole pod template says no field, and what is too long loses words of its message, not
+/// what to do.
+fn short_line(finding: &Finding, chars_max: usize) -> String {
+    let is_of_template =
+        rules::find(finding.rule).is_some_and(|it| matches!(it.check, Check::Template(_) | Check::Injected(_)));
+    let mut finding = finding.clone();
+    if is_of_template {
+        finding.words.field.clear();
+    }
+    let over = line(&finding).chars().count().saturating_sub(chars_max);
+    let kept = finding.words.message.chars().count().saturating_sub(over + 1);
+    if over > 0 && kept > 0 {
+        finding.words.message = finding.words.message.chars().take(kept).chain(['…']).collect();
+    }
+    line(&finding)
 }
 
 /// `/spec/ports/0/targetPort` as `spec.ports[0].targetPort`.

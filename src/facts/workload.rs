@@ -113,6 +113,8 @@ pub struct Container {
     pub is_idle: bool,
     /// The HTTP and TCP probes.
     pub probes: Box<[Probe]>,
+    /// A startup probe: the container is not ready before it has succeeded.
+    pub has_startup_probe: bool,
     /// The handlers of the readiness probe; `None` without one.
     pub readiness: Option<Handlers>,
     /// `lifecycle.preStop`.
@@ -353,6 +355,7 @@ impl Container {
             ports: first..ports.len(),
             is_idle: is_idle(&container.command.0),
             probes: probes.into_iter().filter_map(|(role, probe)| Probe::read(role, probe)).collect(),
+            has_startup_probe: container.startup_probe.is_present(),
             readiness: container.readiness_probe.0.as_ref().map(Handlers::read),
             pre_stop: lifecycle.and_then(|it| it.pre_stop.0.as_ref()).map(PreStop::read),
             has_lifecycle: lifecycle.is_some(),

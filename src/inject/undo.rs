@@ -5,17 +5,18 @@ use serde_json::Value;
 
 use super::{
     MARKER,
-    grace_period::{DEFAULT_GRACE_SECONDS, GRACE},
+    grace_period::{DEFAULT_GRACE_SECONDS, GRACE, grace_seconds},
     marker::{self, Marker},
 };
 use crate::{
-    facts::Workload,
+    facts::{ContainerKind, Workload},
     patch::{PatchBuilder, PatchError, escape},
 };
 
 /// The longest native sleep that is not ours, in seconds.
 fn longest_sleep_of_others(workload: &Workload, marker: &Marker) -> i64 {
-    let others = workload.template.containers.iter().filter(|it| marker.own_sleep(it).is_none());
+    let hooked = workload.template.containers.iter().filter(|it| it.kind != ContainerKind::Init);
+    let others = hooked.filter(|it| marker.own_sleep(it).is_none());
     others.filter_map(|it| it.pre_stop.as_ref()?.sleep_seconds).max().unwrap_or_default()
 }
 
@@ -49,7 +50,8 @@ pub fn undo(workload: &Workload) -> Result<Option<Patch>, PatchError> {
     }
     // The API server refuses a sleep that is longer than the grace period, and ours made room for the user's own as well.
     let before = marker.grace_before.unwrap_or(DEFAULT_GRACE_SECONDS);
-    let is_needed = longest_sleep_of_others(workload, &marker) > before;
+    let longest = longest_sleep_of_others(workload, &marker);
+    let is_needed = longest > before && longest <= grace_seconds(workload);
     match (marker.grace, marker.grace_before) {
         (Some(_), _) if is_needed => {}
         (Some(_), Some(before)) => patch.add(&workload.pointer(GRACE), Value::from(before))?,
