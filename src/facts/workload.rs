@@ -99,6 +99,7 @@ pub struct ContainerPort {
 
 /// One container.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent marks")]
 pub struct Container {
     /// Its name.
     pub name: SmolStr,

@@ -23,20 +23,20 @@ const KEY_BYTES_MAX: usize = 63;
 const UNKNOWN_KEYS_TOLD_MAX: usize = 8;
 
 /// One setting: its key without [`OWN_PREFIX`], what is allowed, and how its text is put into effect.
-struct Key {
+struct Entry {
     key: &'static str,
     allowed: &'static str,
     set: fn(&mut InjectionSettings, &str) -> Option<()>,
 }
 
 /// Every setting, in the order in which they are put into effect on one level: a length of its own beats the preset beside it.
-const SETTINGS: [Key; 14] = [
-    Key {
+const SETTINGS: [Entry; 14] = [
+    Entry {
         key: "inject",
         allowed: "enabled, warn or disabled",
         set: |settings, text| mode(text).map(|it| settings.mode = it),
     },
-    Key {
+    Entry {
         key: "kinds",
         allowed: "a list of Deployment, StatefulSet, DaemonSet and Rollout",
         set: |settings, text| {
@@ -44,7 +44,7 @@ const SETTINGS: [Key; 14] = [
             kinds.collect::<Option<Vec<_>>>().map(|it| settings.kinds = TemplateKinds::of(&it))
         },
     },
-    Key {
+    Entry {
         key: "preset",
         allowed: "in-cluster, gke-neg, aws-alb-ip, azure-agic or aws-nlb-ip",
         set: |settings, text| {
@@ -54,7 +54,7 @@ const SETTINGS: [Key; 14] = [
             Some(())
         },
     },
-    Key {
+    Entry {
         key: SLEEP_KEY,
         allowed: "0 to 300",
         set: |settings, text| {
@@ -63,47 +63,47 @@ const SETTINGS: [Key; 14] = [
             Some(())
         },
     },
-    Key {
+    Entry {
         key: "prestop-exec-fallback",
         allowed: "true or false",
         set: |settings, text| text.parse().ok().map(|it| settings.exec_fallback = it),
     },
-    Key {
+    Entry {
         key: DRAIN_KEY,
         allowed: "0 to 3600",
         set: |settings, text| number(text, 0, DRAIN_SECONDS_MAX).map(|it| settings.app_drain_seconds = it),
     },
-    Key {
+    Entry {
         key: "max-grace-seconds",
         allowed: "1 to 3900",
         set: |settings, text| number(text, 1, GRACE_SECONDS_MAX).map(|it| settings.max_grace_seconds = it),
     },
-    Key {
+    Entry {
         key: "readiness",
         allowed: "inject, warn or off",
         set: |settings, text| word(ReadinessMode::ALL, ReadinessMode::name, text).map(|it| settings.readiness = it),
     },
-    Key {
+    Entry {
         key: "readiness-port",
         allowed: "1 to 65535 or the name of a port",
         set: |settings, text| port(text).map(|it| settings.readiness_port = Some(it)),
     },
-    Key {
+    Entry {
         key: "readiness-period-seconds",
         allowed: "1 to 3600",
         set: |settings, text| number(text, 1, PROBE_NUMBER_MAX).map(|it| settings.probe.period_seconds = it),
     },
-    Key {
+    Entry {
         key: "readiness-timeout-seconds",
         allowed: "1 to 3600",
         set: |settings, text| number(text, 1, PROBE_NUMBER_MAX).map(|it| settings.probe.timeout_seconds = it),
     },
-    Key {
+    Entry {
         key: "readiness-failure-threshold",
         allowed: "1 to 3600",
         set: |settings, text| number(text, 1, PROBE_NUMBER_MAX).map(|it| settings.probe.failure_threshold = it),
     },
-    Key {
+    Entry {
         key: EXCLUDE_KEY,
         allowed: "a list of at most 64 names of containers",
         set: |settings, text| {
@@ -111,7 +111,7 @@ const SETTINGS: [Key; 14] = [
             (names.len() <= EXCLUDED_CONTAINERS_MAX).then(|| settings.excluded_containers = names)
         },
     },
-    Key {
+    Entry {
         key: "restart-hint",
         allowed: "true or false",
         set: |settings, text| text.parse().ok().map(|it| settings.hints_restart = it),
@@ -220,7 +220,7 @@ impl Effective {
                 let key = if setting.key == "preset" { SLEEP_KEY } else { setting.key };
                 self.sources.insert(key, source);
             } else {
-                let Key { key, allowed, .. } = setting;
+                let Entry { key, allowed, .. } = setting;
                 let text = quoted(text, QUOTED_CHARS_MAX);
                 self.problems.push(format!("annotation {OWN_PREFIX}{key}: \"{text}\"{of} is ignored; use {allowed}"));
             }
