@@ -1,5 +1,6 @@
 //! `no502 fix`: the injections, written into files; and taken out again, of files and of live objects.
 
+mod interrupt;
 mod live;
 mod write;
 
@@ -15,6 +16,7 @@ use json_patch::Patch;
 use rustc_hash::FxHashSet;
 use similar::TextDiff;
 
+use self::interrupt::Interrupt;
 use super::{Exit, Failure};
 use crate::{
     check::{Candidate, candidates, common_folder},
@@ -223,11 +225,15 @@ impl<'o> Run<'o> {
                 None => files[at].tasks.push(task),
             }
         }
-        for file in files {
+        let interrupt = Interrupt::listen().context("signals")?;
+        for file in files.iter().filter(|it| !it.tasks.is_empty()) {
+            if interrupt.is_asked() {
+                return Err(anyhow!("interrupted with {} written; the other files are as they were", self.files).into());
+            }
             let name = file.source.file();
             // One file by two names is edited once.
-            if !file.tasks.is_empty() && (is_stdin(name) || seen.insert(real_path(name))) {
-                self.file(&file)?;
+            if is_stdin(name) || seen.insert(real_path(name)) {
+                self.file(file)?;
             }
         }
         Ok(())

@@ -142,10 +142,19 @@ impl Walk {
     fn enter(&mut self, path: &Path) {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => self.folder(path, 0),
-            Ok(_) if fs::canonicalize(path).is_ok_and(|real| !self.named.insert(real)) => {}
-            Ok(_) => self.steps.push(Step::Open(path.to_owned())),
+            Ok(_) => self.file(path),
             Err(error) => self.fail(path, error),
         }
+    }
+
+    fn file(&mut self, path: &Path) {
+        if let Ok(real) = fs::canonicalize(path) {
+            let is_below = is_manifest(&real) && real.parent().is_some_and(|it| self.entered.contains(it));
+            if is_below || !self.named.insert(real) {
+                return;
+            }
+        }
+        self.steps.push(Step::Open(path.to_owned()));
     }
 
     fn fail(&mut self, path: &Path, error: io::Error) {
@@ -186,9 +195,13 @@ impl Walk {
             if !is_hidden(path) {
                 self.folder(path, depth + 1);
             }
-        } else if metadata.is_file() && is_manifest(path) {
+        } else if metadata.is_file() && is_manifest(path) && !self.is_named(path) {
             self.steps.push(Step::Open(path.to_owned()));
         }
+    }
+
+    fn is_named(&self, path: &Path) -> bool {
+        !self.named.is_empty() && fs::canonicalize(path).is_ok_and(|real| self.named.contains(&real))
     }
 }
 

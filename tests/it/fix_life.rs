@@ -1,5 +1,13 @@
 //! `no502 fix` on files that people have changed since it wrote to them.
 
+use std::{path::Path, sync::Arc};
+
+use no502::{
+    fix::{Change, Direction, edit},
+    manifest::{self, Document},
+};
+use serde_json::{Value, json};
+
 use crate::fix::{Folder, deployment, fixture};
 
 const SLEEP: &str = "          lifecycle:\n            preStop:\n              sleep:\n                seconds: 10\n";
@@ -123,31 +131,63 @@ fn a_probe_follows_its_port_to_a_lower_number() {
 }
 
 #[test]
-fn a_probe_of_a_port_that_is_gone_is_taken_out() {
+fn a_probe_stays_as_long_as_its_port_may_be_served() {
     let folder = probed();
     folder.change("            - containerPort: 8080\n", "");
     folder.and_now("service.yaml", &service(9090));
-    folder.settles("removed the injected readiness of container web: it has no port 8080 any more");
-    let text = folder.text("web.yaml");
-    assert!(!text.contains("readinessProbe") && !text.contains("readiness\":"), "{text}");
-    assert!(text.contains("seconds: 10"), "the sleep stays\n{text}");
+    assert_eq!(folder.fix(&["."]).out, "nothing to fix\n", "declared ports are documentation");
+    assert!(!folder.undo().contains("readinessProbe"));
 }
 
 #[test]
-fn what_stands_beside_our_own_is_not_lost() {
+fn what_stands_beside_our_own_stays() {
     let folder = probed();
     folder.and_now("service.yaml", &service(80));
-    folder.change("              port: 8080\n", "              port: 8080\n              host: 10.0.0.1\n");
+    folder.change("              port: 8080\n", "              port: 8080 # web\n              host: 10.0.0.1\n");
+    folder.settles("moved the injected readiness of container web from port 8080 to 80");
     let text = folder.text("web.yaml");
-    let outcome = folder.fix(&["."]);
-    assert!(outcome.err.contains("`host` stands beside what no502 put in; remove it by hand"), "{outcome:?}");
-    assert_eq!((outcome.code, folder.text("web.yaml")), (1, text));
-    let folder = probed();
-    folder.and_now("service.yaml", &service(9090));
-    folder.change("            - containerPort: 8080\n", "");
-    folder.change("          readinessProbe:\n", "          readinessProbe: # slow\n");
-    let outcome = folder.fix(&["."]);
-    assert!(outcome.err.contains("a comment stands in what would be taken out; move the comment"), "{outcome:?}");
+    assert!(text.contains("              port: 80 # web\n              host: 10.0.0.1\n"), "{text}");
+}
+
+/// The first document after a patch of its container, or why not.
+fn edited(text: &str, operations: &Value, direction: Direction) -> Result<String, String> {
+    let parsed = manifest::parse(text, &Arc::from(Path::new("web.yaml")));
+    let documents: Vec<&Document> = parsed.documents.iter().collect();
+    let patch = serde_json::from_value(operations.clone()).map_err(|error| error.to_string())?;
+    let done = edit(documents[0].source(), &documents, &[Change { index: 0, patch: &patch }], direction);
+    match done.refused.first() {
+        Some((_, refusal)) => Err(refusal.to_string()),
+        None => Ok(done.text),
+    }
+}
+
+/// Nothing asks for some of these today. They are the bounds of what an edit may do, whatever it is asked.
+#[test]
+fn on_the_way_in_only_our_own_is_taken_out() {
+    let container = "/spec/template/spec/containers/0";
+    let remove = |below: &str| json!([{ "op": "remove", "path": format!("{container}{below}") }]);
+    let probe = "          readinessProbe:\n            tcpSocket:\n              port: 8080\n";
+    let text = deployment(probe);
+    assert_eq!(edited(&text, &remove("/readinessProbe"), Direction::In), Ok(deployment("")));
+    let with_comment = deployment(&probe.replace("Probe:\n", "Probe: # slow\n"));
+    for (text, operations, reason) in [
+        (&text, remove("/ports"), "`ports` stands beside what no502 put in; remove it by hand"),
+        (&text, remove("/readinessProbe/tcpSocket"), "`tcpSocket` stands beside"),
+        (&with_comment, remove("/readinessProbe"), "a comment stands in what would be taken out; move the comment"),
+        (
+            &deployment("          args: [sleep, '10']\n"),
+            json!([{ "op": "replace", "path": format!("{container}/args/1"), "value": "20" }]),
+            "an item of a list would be replaced",
+        ),
+        (
+            &deployment("      terminationGracePeriodSeconds: 60\n"),
+            json!([{ "op": "add", "path": "/spec/template/spec/terminationGracePeriodSeconds", "value": 40 }]),
+            "it would replace text",
+        ),
+    ] {
+        let refused = edited(text, &operations, Direction::In).unwrap_err();
+        assert!(refused.contains(reason), "{refused}");
+    }
 }
 
 #[test]

@@ -298,7 +298,7 @@ fn a_webhook_that_puts_it_back_is_named() {
     let outcome = rig.undo(&["--yes", "deploy/web"]);
     assert_eq!(outcome.code, 1, "{outcome:?}");
     assert!(outcome.err.contains("no502 has put the injections back"), "{outcome:?}");
-    assert!(outcome.err.contains("no502.dev/inject=disabled"), "{outcome:?}");
+    assert!(outcome.err.contains("no502.dev/inject=disabled and take no502.dev/inject off"), "{outcome:?}");
     assert!(outcome.out.ends_with("took the injections out of 0 objects\n"), "{outcome:?}");
 }
 

@@ -135,6 +135,14 @@ fn the_namespace_of_objects_that_name_none_can_be_set() {
 }
 
 #[test]
+fn the_help_opens_with_all_that_is_added() {
+    let outcome = Folder::new().fix(&["--help"]);
+    let first = outcome.out.lines().next().unwrap();
+    assert!(["preStop", "grace period", "readiness probes"].iter().all(|it| first.contains(it)), "{first}");
+    assert!(outcome.out.contains("-n, --namespace <NS>"), "{}", outcome.out);
+}
+
+#[test]
 fn what_is_no_file_costs_one_line() {
     let folder = Folder::new();
     let made = run(Command::new("mkfifo").arg("pipe.yaml").current_dir(folder.path()), "");
@@ -202,4 +210,33 @@ fn many_refusals_take_no_time() {
         outcome.out
     );
     assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
+}
+
+/// A run over many files is interrupted once it has begun to write: no file is lost, and nothing is left beside them.
+#[test]
+fn an_interrupted_run_leaves_whole_files() {
+    const FILES: usize = 2000;
+    let text = deployment("");
+    let folder = (0..FILES).fold(Folder::new(), |folder, index| folder.and(&format!("{index:04}.yaml"), &text));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_no502"));
+    command.args(["fix", "."]).current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    while folder.text("0000.yaml") == text {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it wrote anything");
+        std::thread::yield_now();
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("interrupted with ") && error.contains("the other files are as they were"), "{error}");
+    let fixed = folder.text("0000.yaml");
+    let mut counts = [0, 0];
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let found = fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert!(found == text || found == fixed, "{found}");
+        counts[usize::from(found == fixed)] += 1;
+    }
+    assert_eq!(counts[0] + counts[1], FILES);
+    assert!(counts[0] > 0, "it did not stop");
 }

@@ -292,8 +292,8 @@ async fn take_out(found: &[Found], mut exit: Exit) -> Result<Exit, Failure> {
         let answer = it.api.patch(name, &parameters, &kube::api::Patch::Json::<()>(it.guarded()?)).await;
         let trouble = match &answer {
             Ok(object) if is_back(object) => Some(
-                "no502 has put the injections back; first annotate the namespace no502.dev/inject=disabled or delete the \
-                 webhook configuration, then run again"
+                "no502 has put the injections back; first annotate the namespace no502.dev/inject=disabled and take \
+                 no502.dev/inject off the workload itself, or delete the webhook configuration, then run again"
                     .to_owned(),
             ),
             Ok(_) => None,
