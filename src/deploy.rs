@@ -70,9 +70,10 @@ const RESOURCES: &[Resource] = &[
         group: "argoproj.io",
         version: "v1alpha1",
         name: "rollouts",
+        // Not every cluster has them; their ReplicaSets and Pods are watched.
         watch: false,
         mutate: SOME_WRITES,
-        validate: &[],
+        validate: SOME_WRITES,
     },
 ];
 

@@ -97,6 +97,9 @@ impl Outcome {
     }
 }
 
+/// Most containers of one template that are looked at: no real one comes near, and what is found in pairs of them stays cheap.
+pub(crate) const CONTAINERS_MAX: usize = 512;
+
 /// Plans the changes to one workload.
 #[must_use]
 pub fn inject<'a>(candidate: Candidate<'a>, snapshot: &'a Snapshot, policies: &Policies) -> Injection {
@@ -143,17 +146,24 @@ pub(crate) fn wanted<'a>(
 /// True if the API server has just taken out a sleep that we had put in: the marker is new and the hook is not there. A server
 /// with the feature gate `PodLifecycleSleepAction` off does so between the two halves, without a word (reference: mutations 2.3).
 #[must_use]
-pub fn sleep_was_dropped(old: Option<&Workload>, new: &Workload, snapshot: &Snapshot) -> bool {
+pub fn sleep_was_dropped(old: Option<&Workload>, new: &Workload, snapshot: &Snapshot, policies: &Policies) -> bool {
     let versions = snapshot.versions();
     if versions.sleep_is_dropped || versions.server_minor.is_none_or(|it| it >= SLEEP_GATE_LOCKED_MINOR) {
         return false;
     }
     let (marker, earlier) = (Marker::of(new), old.map(Marker::of).unwrap_or_default());
-    let containers = || new.template.containers.iter().filter(|it| it.pre_stop.is_none());
-    containers().any(|container| {
+    let is_claimed_anew = |container: &Container| {
         let native = |it: &Marker| it.get(&container.name).filter(|it| !it.exec).and_then(|it| it.pre_stop);
         native(&marker).is_some() && native(&marker) != native(&earlier)
-    })
+    };
+    let hookless = |it: &&Container| it.pre_stop.as_ref().is_none_or(|hook| marker::handlers(hook) == 0);
+    if !new.template.containers.iter().filter(hookless).any(is_claimed_anew) {
+        return false;
+    }
+    // Anybody can write a marker; the mutating half would have put this one right, unless it has nothing to do with the object.
+    let effective = policies.injection_for(snapshot.namespace(&new.meta.namespace), new);
+    let is_ours = effective.settings.mode == Mode::Inject;
+    is_ours && wanted(new, &effective, snapshot, policies).is_some_and(|it| !it.sleeping.is_empty())
 }
 
 impl Notice {

@@ -366,9 +366,9 @@ mod tests {
         assert_eq!(outcome(&summary), "allowed");
         summary.findings.push(("readiness-missing", "warn"));
         assert_eq!(outcome(&summary), "warned");
-        summary.injections.push(("pre_stop", "would"));
+        summary.injections.push(("prestop", "would-inject"));
         assert_eq!(outcome(&summary), "warned");
-        summary.injections.push(("pre_stop", "injected"));
+        summary.injections.push(("prestop", "injected"));
         assert_eq!(outcome(&summary), "patched");
     }
 

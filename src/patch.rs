@@ -86,7 +86,8 @@ fn is_allowed(path: &str) -> bool {
         }
         ["spec", "containers", index, "lifecycle", "preStop", "sleep" | "exec"]
         | ["spec", "containers", index, "readinessProbe"]
-        | ["spec", "containers", index, "readinessProbe", "tcpSocket"] => is_index(index),
+        | ["spec", "containers", index, "readinessProbe", "tcpSocket"]
+        | ["spec", "containers", index, "readinessProbe", "tcpSocket", "port"] => is_index(index),
         _ => false,
     }
 }

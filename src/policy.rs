@@ -6,7 +6,7 @@ mod injection;
 
 use std::collections::BTreeMap;
 
-pub(crate) use self::injection::SLEEP_KEY;
+pub(crate) use self::injection::{DRAIN_KEY, EXCLUDE_KEY, SLEEP_KEY};
 pub use self::injection::{
     DRAIN_SECONDS_MAX, Effective, GRACE_SECONDS_MAX, InjectionSettings, Mode, PROBE_NUMBER_MAX, Preset, ProbeValues,
     ReadinessMode, SLEEP_SECONDS_MAX, Source, TemplateKind, TemplateKinds,

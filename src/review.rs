@@ -63,6 +63,8 @@ pub struct Summary {
     pub findings: Vec<(&'static str, &'static str)>,
     /// The injections made or withheld: (injection, outcome).
     pub injections: Vec<(&'static str, &'static str)>,
+    /// The settings of the namespace were not seen: it is so new that the watch has not told of it yet.
+    pub namespace_is_unseen: bool,
     /// True if the API server was seen to drop a sleep that had been injected.
     pub sleep_was_dropped: bool,
     /// True for `--dry-run=server`.
@@ -108,7 +110,7 @@ fn validate<'a>(
     let requester = Requester { user: request.user(), groups: &groups };
     if let Some(Facts::Workload(new)) = &new {
         let old = old.as_ref().and_then(Facts::workload);
-        summary.sleep_was_dropped = sleep_was_dropped(old, new, snapshot);
+        summary.sleep_was_dropped = sleep_was_dropped(old, new, snapshot, policies);
     }
     let verdict = verdict::decide(write, requester, snapshot, policies, now);
     summary.findings.clone_from(&verdict.outcomes);
@@ -143,6 +145,7 @@ fn mutate<'a>(
     let (old, new) = request.facts();
     let Some(Facts::Workload(new)) = &new else { return response };
     let old = old.as_ref().and_then(Facts::workload);
+    summary.namespace_is_unseen = snapshot.namespace(&new.meta.namespace).is_none() && snapshot.has_namespaces();
     let candidate = Candidate { old, new, template_is_unchanged: request.template_has_the_same_bytes() };
     let injection = verified(inject(candidate, snapshot, policies), request, candidate, snapshot, policies);
     summary.injections = injection.notices.iter().flat_map(outcomes).collect();

@@ -178,6 +178,12 @@ impl Snapshot {
         self.shard(name)?.namespace.as_deref()
     }
 
+    /// True if any Namespace object is known: a folder of manifests often has none.
+    #[must_use]
+    pub fn has_namespaces(&self) -> bool {
+        self.namespaces.values().any(|it| it.namespace.is_some())
+    }
+
     /// Names of the namespaces that have a Service of that name, sorted.
     #[must_use]
     pub fn namespaces_with_service(&self, name: &str) -> Vec<&str> {

@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
+
 use crate::{
     facts::{BREAK_GLASS, Facts, Meta, Workload, WorkloadForm},
-    inject::{Candidate, inject},
+    inject::{CONTAINERS_MAX, Candidate, inject},
     link::{self, Write},
     policy::{Action, Policies},
-    rule::{Cause, Check, Fault, Finding, ObjectName, Rule, Setting},
+    rule::{Cause, Check, Fault, Finding, Kind, ObjectName, Rule, Setting},
     rules,
     snapshot::{Resource, Snapshot, World},
-    warning::Rank,
+    warning::{LINE_CHARS_MAX, Rank},
 };
 
 /// Who writes, and where.
@@ -111,12 +113,8 @@ pub fn self_findings(write: Write<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for rule in rules::ALL {
         let Check::Workload(check) = rule.check else { continue };
-        let known: Vec<Fault> = old.map(|it| faults(check, it)).unwrap_or_default();
-        for fault in faults(check, new) {
-            let is_known = known.iter().any(|it| it.key == fault.key && it.kind == fault.kind);
-            let cause = if is_known { Cause::Standing } else { Cause::ThisWrite };
-            findings.push(finding(rule, new, fault, cause));
-        }
+        let known = old.map(|it| faults(check, it)).unwrap_or_default();
+        findings.extend(blamed(faults(check, new), &known).map(|(fault, cause)| finding(rule, new, fault, cause)));
     }
     findings
 }
@@ -174,7 +172,10 @@ fn keeps_template(write: Write<'_>) -> bool {
 }
 
 fn makes_serving_pods(workload: &Workload) -> bool {
-    workload.form == WorkloadForm::Template && !workload.is_batch() && workload.meta.controller.is_none()
+    workload.template.containers.len() <= CONTAINERS_MAX
+        && workload.form == WorkloadForm::Template
+        && !workload.is_batch()
+        && workload.meta.controller.is_none()
 }
 
 type AskTemplate = fn(&Setting<'_>, &mut Vec<Fault>);
@@ -203,13 +204,18 @@ fn ask_around(
         if let Some(old) = old.filter(|_| !faults.is_empty()) {
             check(&Setting { workload: old, ..setting }, &mut known);
         }
-        for fault in faults {
-            let is_known = known.iter().any(|it| it.key == fault.key && it.kind == fault.kind);
-            let cause = if is_known { Cause::Standing } else { Cause::ThisWrite };
-            findings.push(finding(rule, workload, fault, cause));
-        }
+        findings.extend(blamed(faults, &known).map(|(fault, cause)| finding(rule, workload, fault, cause)));
     }
     findings
+}
+
+/// A fault that was known before is not this write's.
+fn blamed(faults: Vec<Fault>, known: &[Fault]) -> impl Iterator<Item = (Fault, Cause)> {
+    let known: FxHashSet<(&str, Kind)> = known.iter().map(|it| (it.key.as_str(), it.kind)).collect();
+    faults.into_iter().map(move |fault| {
+        let is_known = known.contains(&(fault.key.as_str(), fault.kind));
+        (fault, if is_known { Cause::Standing } else { Cause::ThisWrite })
+    })
 }
 
 fn faults(check: fn(&Workload, &mut Vec<Fault>), workload: &Workload) -> Vec<Fault> {
@@ -296,7 +302,8 @@ impl Verdict {
                     (_, Some(exemption)) => format!(" (exempt until {}: {})", exemption.expires, exemption.reason),
                     (None, None) => String::new(),
                 };
-                self.warnings.push((rank, format!("no502: {}{reason}", line(finding))));
+                let room = LINE_CHARS_MAX.saturating_sub(PREFIX.len() + reason.chars().count());
+                self.warnings.push((rank, format!("{PREFIX}{}{reason}", short_line(finding, room))));
             }
             Action::Info | Action::Off => {}
         }
@@ -321,6 +328,26 @@ pub fn line(finding: &Finding) -> String {
     let field = readable(&words.field);
     let space = if field.is_empty() { "" } else { " " };
     format!("{object}{space}{field}: {}; {} [{rule}]", words.message, words.help)
+}
+
+/// What a warning begins with.
+const PREFIX: &str = "no502: ";
+
+/// The same for a warning: what is about a whole pod template says no field, and what is too long loses words of its message, not
+/// what to do.
+fn short_line(finding: &Finding, chars_max: usize) -> String {
+    let is_of_template =
+        rules::find(finding.rule).is_some_and(|it| matches!(it.check, Check::Template(_) | Check::Injected(_)));
+    let mut finding = finding.clone();
+    if is_of_template {
+        finding.words.field.clear();
+    }
+    let over = line(&finding).chars().count().saturating_sub(chars_max);
+    let kept = finding.words.message.chars().count().saturating_sub(over + 1);
+    if over > 0 && kept > 0 {
+        finding.words.message = finding.words.message.chars().take(kept).chain(['…']).collect();
+    }
+    line(&finding)
 }
 
 /// `/spec/ports/0/targetPort` as `spec.ports[0].targetPort`.

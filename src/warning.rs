@@ -2,6 +2,8 @@
 //! a word, and cuts and drops once all webhooks together exceed 4,096 characters (reference: engines 0.3).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use rustc_hash::FxHashSet;
+
 /// Longest single warning, in characters: the API server cuts there when it is short of room.
 pub const LINE_CHARS_MAX: usize = 256;
 
@@ -35,13 +37,9 @@ pub enum Rank {
 #[must_use]
 pub fn compile(mut warnings: Vec<(Rank, String)>, chars_max: usize) -> Vec<String> {
     warnings.sort_by_key(|(rank, _)| *rank);
-    let mut lines: Vec<String> = Vec::new();
-    for (_, text) in warnings {
-        let line = clean(&text);
-        if !line.is_empty() && !lines.contains(&line) {
-            lines.push(line);
-        }
-    }
+    let mut seen = FxHashSet::default();
+    let lines = warnings.into_iter().map(|(_, text)| clean(&text));
+    let mut lines: Vec<String> = lines.filter(|it| !it.is_empty() && seen.insert(it.clone())).collect();
     let total: usize = lines.iter().map(|it| it.chars().count()).sum();
     if total <= chars_max {
         return lines;

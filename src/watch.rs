@@ -58,6 +58,9 @@ const STALE_CHECK: Duration = Duration::from_secs(5);
 /// How often the API server is asked for its version: it changes with an upgrade.
 const VERSION_POLL: Duration = Duration::from_mins(5);
 
+/// How long it is believed that the API server drops injected sleeps.
+const SLEEP_DROPPED_FOR: Duration = Duration::from_hours(1);
+
 /// Pods that have ended are no endpoints; the API server keeps them to itself.
 const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
@@ -70,7 +73,7 @@ enum Input {
     ListEnds(Resource),
     Failed(Resource),
     ServerMinor(Option<u32>),
-    SleepDropped,
+    SleepDropped(bool),
 }
 
 type Inputs = Pin<Box<dyn Stream<Item = Input> + Send>>;
@@ -209,11 +212,13 @@ fn take(store: &mut Store, input: Input) {
             tracing::debug!(resource = resource.name(), "read completely");
         }
         Input::ServerMinor(minor) => store.set_server_minor(minor),
-        Input::SleepDropped => {
-            tracing::warn!(
-                "the API server drops preStop.sleep: its feature gate PodLifecycleSleepAction is off; no sleep is injected any more"
-            );
-            store.set_sleep_is_dropped();
+        Input::SleepDropped(is_dropped) => {
+            if is_dropped {
+                tracing::warn!(
+                    "the API server drops preStop.sleep: its feature gate PodLifecycleSleepAction is off; no sleep is injected for an hour"
+                );
+            }
+            store.set_sleep_is_dropped(is_dropped);
         }
         Input::Failed(_) => {}
     }
@@ -237,11 +242,16 @@ fn server_versions(client: Client) -> Inputs {
     Box::pin(versions.filter_map(std::future::ready))
 }
 
-/// What reviews find out about the API server, which no watch tells.
+/// What reviews find out about the API server, which no watch tells. Believed for an hour: the server may be started anew, and
+/// whoever can write a Deployment could have us believe it.
 fn dropped_sleeps(told: Arc<Notify>) -> Inputs {
-    Box::pin(stream::unfold(told, |told| async move {
-        told.notified().await;
-        Some((Input::SleepDropped, told))
+    Box::pin(stream::unfold((told, false), |(told, is_dropped)| async move {
+        if is_dropped {
+            time::sleep(SLEEP_DROPPED_FOR).await;
+        } else {
+            told.notified().await;
+        }
+        Some((Input::SleepDropped(!is_dropped), (told, !is_dropped)))
     }))
 }
 

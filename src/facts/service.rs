@@ -30,6 +30,8 @@ pub struct ServicePort {
     pub port: i64,
     /// Its protocol.
     pub protocol: Protocol,
+    /// `appProtocol`; empty where the object does not say.
+    pub app_protocol: SmolStr,
     /// The port of the pods; equal to `port` where the object does not say (reference: rules K4).
     pub target: PortRef,
 }
@@ -58,6 +60,7 @@ impl Service {
                     name: SmolStr::new(port.name.text()),
                     port: number,
                     protocol: Protocol::read(&port.protocol),
+                    app_protocol: SmolStr::new(port.app_protocol.text()),
                     target: PortRef::read(&port.target_port)
                         .filter(|it| *it != PortRef::Number(0))
                         .unwrap_or(PortRef::Number(number)),

@@ -110,6 +110,15 @@ pub(crate) struct Spec<'a> {
 pub(crate) struct Strategy<'a> {
     #[serde(borrow, rename = "type")]
     pub(crate) strategy_type: Scalar<'a>,
+    #[serde(borrow, rename = "rollingUpdate")]
+    pub(crate) rolling_update: Maybe<RollingUpdate<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct RollingUpdate<'a> {
+    #[serde(borrow)]
+    pub(crate) max_surge: Scalar<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -289,6 +298,8 @@ pub(crate) struct ServicePort<'a> {
     pub(crate) port: Scalar<'a>,
     #[serde(borrow)]
     pub(crate) target_port: Scalar<'a>,
+    #[serde(borrow)]
+    pub(crate) app_protocol: Scalar<'a>,
     #[serde(borrow)]
     pub(crate) protocol: Scalar<'a>,
 }

@@ -28,6 +28,8 @@ pub struct Workload {
     pub replicas: Option<i64>,
     /// `strategy.type: Recreate`.
     pub is_recreate: bool,
+    /// `strategy.rollingUpdate.maxSurge` is 0: an old pod goes before a new one comes.
+    pub never_surges: bool,
     /// `spec.serviceName` of a StatefulSet: the Service that gives its pods their names; empty for everything else.
     pub service_name: SmolStr,
     /// A Pod that has run to its end: it is no endpoint any more.
@@ -111,6 +113,8 @@ pub struct Container {
     pub is_idle: bool,
     /// The HTTP and TCP probes.
     pub probes: Box<[Probe]>,
+    /// A startup probe: the container is not ready before it has succeeded.
+    pub has_startup_probe: bool,
     /// The handlers of the readiness probe; `None` without one.
     pub readiness: Option<Handlers>,
     /// `lifecycle.preStop`.
@@ -241,6 +245,7 @@ impl Workload {
             form,
             template,
             replicas: spec.replicas.int(),
+            never_surges: spec.strategy.0.as_ref().is_some_and(|it| never_surges(it)),
             is_recreate: spec.strategy.0.as_ref().is_some_and(|it| it.strategy_type.text() == "Recreate"),
             service_name: SmolStr::new(spec.service_name.text()),
             is_finished: form == WorkloadForm::Pod && matches!(phase, "Succeeded" | "Failed"),
@@ -350,6 +355,7 @@ impl Container {
             ports: first..ports.len(),
             is_idle: is_idle(&container.command.0),
             probes: probes.into_iter().filter_map(|(role, probe)| Probe::read(role, probe)).collect(),
+            has_startup_probe: container.startup_probe.is_present(),
             readiness: container.readiness_probe.0.as_ref().map(Handlers::read),
             pre_stop: lifecycle.and_then(|it| it.pre_stop.0.as_ref()).map(PreStop::read),
             has_lifecycle: lifecycle.is_some(),
@@ -433,10 +439,8 @@ fn may_wait(exec: &wire::Exec<'_>) -> bool {
 
 /// `["/bin/sleep", "infinity"]`, `["sh", "-c", "sleep 1d"]`, `["tail", "-f", "/dev/null"]`.
 fn is_idle(command: &[wire::Scalar<'_>]) -> bool {
-    let words: Vec<&str> = match command {
-        [shell, flag, script] if flag.text() == "-c" && is_program(shell.text(), &SHELLS) => {
-            script.text().split_whitespace().collect()
-        }
+    let words = match command {
+        [shell, flags, script] if is_script(shell.text(), flags.text()) => words_of(script.text()),
         _ => return command.first().is_some_and(|it| is_program(it.text(), &["sleep", "tail"])),
     };
     matches!(words.as_slice(), [sleep, _] if is_program(sleep, &["sleep"]))
@@ -445,19 +449,46 @@ fn is_idle(command: &[wire::Scalar<'_>]) -> bool {
 /// Seconds of `["sleep", "15"]`, `["/bin/sh", "-c", "sleep 15"]` and `["sh", "-c", "sleep 15 && nginx -s quit"]`.
 fn exec_sleep_seconds(exec: &wire::Exec<'_>) -> Option<i64> {
     let command: Vec<&str> = exec.command.0.iter().map(wire::Scalar::text).collect();
-    let words: Vec<&str> = match command.as_slice() {
-        [shell, "-c", script] if is_program(shell, &SHELLS) => {
-            script.split(|letter: char| letter.is_whitespace() || letter == ';').filter(|it| !it.is_empty()).collect()
-        }
+    let words = match command.as_slice() {
+        [shell, flags, script] if is_script(shell, flags) => words_of(script),
         _ => command,
     };
     match words.as_slice() {
-        [sleep, seconds, ..] if is_program(sleep, &["sleep"]) => seconds.trim_end_matches('s').parse().ok(),
+        [sleep, length, ..] if is_program(sleep, &["sleep"]) => sleep_seconds(length),
         _ => None,
     }
 }
 
+/// `15`, `15s`, `1m`, `1h`.
+fn sleep_seconds(length: &str) -> Option<i64> {
+    let unit = length.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(length.len());
+    let (number, unit) = length.split_at(unit);
+    let factor = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        _ => return None,
+    };
+    number.parse::<i64>().ok()?.checked_mul(factor)
+}
+
+/// `sh -c`, `bash -ec`.
+fn is_script(shell: &str, flags: &str) -> bool {
+    is_program(shell, &SHELLS) && flags.starts_with('-') && flags.ends_with('c')
+}
+
+/// The words of a script; commands are parted by what a shell parts them by.
+fn words_of(script: &str) -> Vec<&str> {
+    let is_gap = |letter: char| letter.is_whitespace() || [';', '&', '|'].contains(&letter);
+    script.split(is_gap).filter(|it| !it.is_empty()).collect()
+}
+
 const SHELLS: [&str; 4] = ["sh", "bash", "ash", "dash"];
+
+fn never_surges(strategy: &wire::Strategy<'_>) -> bool {
+    let surge = strategy.rolling_update.0.as_ref().map(|it| &it.max_surge);
+    surge.is_some_and(|it| it.int() == Some(0) || it.text() == "0%")
+}
 
 fn is_program(path: &str, names: &[&str]) -> bool {
     names.contains(&path.rsplit('/').next().unwrap_or(path))

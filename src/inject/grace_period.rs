@@ -49,13 +49,20 @@ pub(super) fn room_seconds(workload: &Workload, settings: &InjectionSettings) ->
 }
 
 /// The grace period that these sleeps and the hooks which stay need; `None` if the one that is there is long enough. A hook of the
-/// user's own that is longer than any grace period may be has no say: it is cut off whatever we do.
-pub(super) fn raised(workload: &Workload, sleeps: &[Sleep<'_>], own: i64, settings: &InjectionSettings) -> Option<i64> {
+/// user's own that is longer than any grace period may be has no say: it is cut off whatever we do. Without any sleep, only a drain
+/// time that somebody set raises it.
+pub(super) fn raised(
+    workload: &Workload,
+    sleeps: &[Sleep<'_>],
+    own: i64,
+    asks_for_drain: bool,
+    settings: &InjectionSettings,
+) -> Option<i64> {
     let injected = sleeps.iter().map(|it| it.seconds).max().unwrap_or_default();
     let own = if own < settings.max_grace_seconds { own } else { 0 };
     let longest = injected.max(own);
     let need = longest.saturating_add(settings.app_drain_seconds).min(settings.max_grace_seconds);
-    (longest > 0 && need > grace_seconds(workload)).then_some(need)
+    ((longest > 0 || asks_for_drain) && need > grace_seconds(workload)).then_some(need)
 }
 
 /// `grace 30s -> 40s`. The API server fills in 30 before we see the object, so that 30 may be nobody's choice.

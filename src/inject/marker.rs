@@ -7,6 +7,9 @@ use smol_str::SmolStr;
 
 use crate::facts::{Container, Handlers, OWN_PREFIX, PortRef, PreStop, Workload};
 
+/// The longest text that is read as a marker, in bytes: far more than the most containers that are looked at can fill.
+const MARKER_BYTES_MAX: usize = 64 << 10;
+
 /// The annotation's key.
 pub const MARKER: &str = "no502.dev/injected";
 
@@ -61,7 +64,7 @@ impl Injected {
 impl Marker {
     pub(super) fn of(workload: &Workload) -> Self {
         let key = MARKER.trim_start_matches(OWN_PREFIX);
-        let text = workload.template.own.get(key).map_or("", SmolStr::as_str);
+        let text = workload.template.own.get(key).filter(|it| it.len() <= MARKER_BYTES_MAX).map_or("", SmolStr::as_str);
         serde_json::from_str(text).unwrap_or_default()
     }
 
@@ -87,12 +90,13 @@ impl Marker {
         injected.readiness.filter(|_| injected.has_its_probe(probe) && !probe.has_other)
     }
 
-    /// A container that gets another name in place keeps what is ours.
+    /// A container that gets another name in place, and nothing else, keeps what is ours.
     pub(super) fn follow_renames(&mut self, old: &Workload, new: &Workload) {
         let (before, after) = (&old.template.containers, &new.template.containers);
         for container in after.iter().filter(|it| !before.iter().any(|old| old.name == it.name)) {
             let same_place = before.iter().find(|it| (it.kind, it.index) == (container.kind, container.index));
-            let renamed = same_place.filter(|it| !after.iter().any(|new| new.name == it.name));
+            let is_same = |it: &&Container| Container { name: container.name.clone(), ..(*it).clone() } == *container;
+            let renamed = same_place.filter(|it| !after.iter().any(|new| new.name == it.name)).filter(is_same);
             if let Some(injected) = renamed.and_then(|it| self.containers.remove(&it.name)) {
                 self.containers.insert(container.name.clone(), injected);
             }

@@ -2,21 +2,23 @@
 //! (reference: mutations 11.2).
 
 use json_patch::Patch;
-use serde_json::{Value, json};
+use rustc_hash::FxHashSet;
+use serde_json::Value;
+use smol_str::SmolStr;
 
 use super::{
-    Candidate, Injection, Notice, Outcome,
+    CONTAINERS_MAX, Candidate, Injection, Notice, Outcome,
     grace_period::{self, GRACE},
     handler_repair::{self, Handler, Superseded},
     marker::Marker,
     operations::{hook, probe_of, write_hook, write_marker},
     pre_stop::{self, Form, Sleep},
-    readiness_probe,
+    readiness_probe, stripped,
 };
 use crate::{
-    facts::Container,
+    facts::{Container, Workload},
     patch::{PatchBuilder, PatchError},
-    policy::{Effective, Mode, Policies, ProbeValues, ReadinessMode, TemplateKind},
+    policy::{DRAIN_KEY, EXCLUDE_KEY, Effective, Mode, Policies, ProbeValues, ReadinessMode, Source, TemplateKind},
     snapshot::{Resource, Snapshot},
 };
 
@@ -39,6 +41,12 @@ pub(super) struct Plan<'a> {
     /// Nothing keeps us from changing this template: a marker that claims what is not there any more is put right.
     is_open: bool,
     notices: Vec<Notice>,
+}
+
+/// The API server refuses two containers of one name, and so there is nothing to do for them.
+fn has_unique_names(workload: &Workload) -> bool {
+    let mut seen = FxHashSet::default();
+    workload.template.containers.iter().all(|it| seen.insert(&it.name))
 }
 
 /// What happens to a readiness probe.
@@ -66,9 +74,15 @@ impl<'a> Plan<'a> {
             && !workload.meta.deleting
             && !namespace.is_some_and(|it| it.meta.deleting)
             && !policies.is_exempt_namespace(&workload.meta.namespace);
-        let kind = TemplateKind::of(&workload.meta).filter(|_| is_open)?;
+        let kind = TemplateKind::of(&workload.meta).filter(|_| is_open && has_unique_names(workload))?;
 
+        let containers =
+            workload.template.containers.len().max(candidate.old.map_or(0, |it| it.template.containers.len()));
         let mut plan = Self::new(candidate, effective);
+        if containers > CONTAINERS_MAX {
+            plan.skip(&["prestop"], format!("more than {CONTAINERS_MAX} containers; nothing injected"));
+            return Some(plan);
+        }
         plan.repair();
         let settings = &plan.effective.settings;
         let is_left_alone = settings.skips_owned && workload.meta.controller.is_some();
@@ -84,17 +98,11 @@ impl<'a> Plan<'a> {
     }
 
     fn new(candidate: Candidate<'a>, effective: Effective) -> Self {
-        let sent_marker = Marker::of(candidate.new);
-        let mut marker = sent_marker.clone();
-        if let Some(old) = candidate.old {
-            marker.follow_renames(old, candidate.new);
-        }
-        marker.keep_only_what_stands(candidate.new);
         Self {
             candidate,
             effective,
-            sent_marker,
-            marker,
+            sent_marker: Marker::default(),
+            marker: Marker::default(),
             repairs: Vec::new(),
             stale: Vec::new(),
             sleeps: Vec::new(),
@@ -114,8 +122,14 @@ impl<'a> Plan<'a> {
         self.say(injections, Outcome::Skipped, text);
     }
 
-    /// Takes out what the API server would refuse, and a probe of ours that can never succeed: in every mode.
+    /// Takes out what the API server would refuse: in every mode.
     fn repair(&mut self) {
+        self.sent_marker = Marker::of(self.candidate.new);
+        self.marker = self.sent_marker.clone();
+        if let Some(old) = self.candidate.old {
+            self.marker.follow_renames(old, self.candidate.new);
+        }
+        self.marker.keep_only_what_stands(self.candidate.new);
         for found in handler_repair::superseded(self.candidate) {
             let name = &found.container.name;
             let (what, other) = match found.what {
@@ -140,10 +154,18 @@ impl<'a> Plan<'a> {
             self.repairs.push(found);
         }
         self.marker.drop_empty();
-        let workload = self.candidate.new;
-        for container in &workload.template.containers {
-            let port = self.marker.own_probe(container);
-            if let Some(port) = port.filter(|it| !readiness_probe::declares(workload, container, *it)) {
+    }
+
+    /// A probe of ours stays as long as the port may be served: declared ports are documentation, and a Service may target a number
+    /// that nobody declares.
+    fn find_stale_probes(&mut self, snapshot: &Snapshot) {
+        let (Some(old), new) = (self.candidate.old, self.candidate.new) else { return };
+        for container in &new.template.containers {
+            let Some(port) = self.marker.own_probe(container) else { continue };
+            let before = old.template.containers.iter().find(|it| it.name == container.name);
+            let was_declared = before.is_some_and(|it| readiness_probe::declares(old, it, port));
+            let is_gone = was_declared && !readiness_probe::declares(new, container, port);
+            if is_gone && !readiness_probe::is_targeted(new, snapshot, port) {
                 self.stale.push((container, port));
             }
         }
@@ -153,22 +175,35 @@ impl<'a> Plan<'a> {
         for problem in std::mem::take(&mut self.effective.problems) {
             self.say(&["settings"], Outcome::Ignored, problem);
         }
+        if let Some(name) = self.unknown_exclusion() {
+            let text = format!("annotation no502.dev/{EXCLUDE_KEY} names {name}, and there is no such container");
+            self.say(&["settings"], Outcome::Ignored, text);
+        }
         // A hook with two handlers of others is refused anyway.
         let is_refused = self.notices.iter().any(|it| it.outcome == Outcome::Skipped);
         self.is_open = self.effective.settings.mode == Mode::Inject && !is_refused;
-        self.may_be_stripped = self.effective.settings.mode == Mode::Inject
-            && self.candidate.old.is_some_and(|it| Marker::of(it) != self.sent_marker);
+        if self.is_open {
+            self.find_stale_probes(snapshot);
+        }
+        self.may_be_stripped = self.effective.settings.mode == Mode::Inject && stripped::is_possible(self.candidate);
         let workload = self.candidate.new;
         if !pre_stop::declares_a_serving_port(workload) && snapshot.services_for(workload).is_empty() {
             return;
         }
-        let told = self.notices.len();
-        let (stale, marker) = (self.stale.clone(), self.marker.clone());
+        let (told, marker) = (self.notices.len(), self.marker.clone());
         self.add_sleeps(snapshot);
         self.add_probes(snapshot);
         if self.effective.settings.mode == Mode::Warn {
-            self.only_say_so(told, stale, marker);
+            self.only_say_so(told, marker);
         }
+    }
+
+    /// A name of no container in the workload's own list; that of a Namespace is for others as well.
+    fn unknown_exclusion(&self) -> Option<SmolStr> {
+        let containers = &self.candidate.new.template.containers;
+        let is_own = self.effective.sources.get(EXCLUDE_KEY) == Some(&Source::Workload);
+        let mut names = self.effective.settings.excluded_containers.iter().filter(|_| is_own);
+        names.find(|name| !containers.iter().any(|it| it.name == **name)).cloned()
     }
 
     fn add_sleeps(&mut self, snapshot: &Snapshot) {
@@ -181,8 +216,10 @@ impl<'a> Plan<'a> {
         let withheld = match &form {
             Err(reason) => Some(reason.clone()),
             Ok(_) if seconds <= 0 => {
-                let max = settings.max_grace_seconds;
-                Some(format!("no room for a preStop sleep within the longest grace period {max}s; nothing injected"))
+                let (max, need) = (settings.max_grace_seconds, settings.sleep_seconds + settings.app_drain_seconds);
+                Some(format!(
+                    "no room for a preStop sleep in {max}s; set no502.dev/max-grace-seconds to at least {need}"
+                ))
             }
             Ok(_) => None,
         };
@@ -191,7 +228,8 @@ impl<'a> Plan<'a> {
             Err(_) => Vec::new(),
         };
         let own = grace_period::longest_own_sleep(workload, &self.repairs);
-        let grace = grace_period::raised(workload, &sleeps, own, settings);
+        let asks_for_drain = effective.sources.contains_key(DRAIN_KEY);
+        let grace = grace_period::raised(workload, &sleeps, own, asks_for_drain, settings);
         if wanted.is_empty() && grace.is_none() {
             return;
         }
@@ -230,7 +268,13 @@ impl<'a> Plan<'a> {
                 let grace = grace.map(|it| format!(", {it}")).unwrap_or_default();
                 *last = format!("{last}{grace}{policy}");
             }
-            (None, Some(grace)) => texts.push(format!("raised {grace}, because a preStop hook sleeps {own}s")),
+            (None, Some(grace)) if own > 0 => {
+                texts.push(format!("raised {grace}, because a preStop hook sleeps {own}s"));
+            }
+            (None, Some(grace)) => {
+                let drain = effective.settings.app_drain_seconds;
+                texts.push(format!("raised {grace}, because the application drains for {drain}s"));
+            }
             (None, None) => {}
         }
         for text in texts {
@@ -285,9 +329,9 @@ impl<'a> Plan<'a> {
     }
 
     /// The mode `warn`: nothing that was planned is done but the repairs.
-    fn only_say_so(&mut self, told: usize, stale: Vec<(&'a Container, i64)>, marker: Marker) {
+    fn only_say_so(&mut self, told: usize, marker: Marker) {
         (self.sleeps, self.probes, self.grace) = (Vec::new(), Vec::new(), None);
-        (self.stale, self.marker) = (stale, marker);
+        self.marker = marker;
         for notice in self.notices.iter_mut().skip(told).filter(|it| it.outcome == Outcome::Injected) {
             notice.outcome = Outcome::WouldInject;
             for (done, would) in [("added ", "would add "), ("raised ", "would raise "), ("moved ", "would move ")] {
@@ -343,7 +387,7 @@ impl<'a> Plan<'a> {
             let probe = workload.pointer(&format!("{}/readinessProbe", container.pointer()));
             match change {
                 ProbeChange::Add(port, values) => patch.add(&probe, probe_of(*port, *values))?,
-                ProbeChange::Retarget(port) => patch.add(&format!("{probe}/tcpSocket"), json!({ "port": port }))?,
+                ProbeChange::Retarget(port) => patch.add(&format!("{probe}/tcpSocket/port"), Value::from(*port))?,
                 ProbeChange::Remove => patch.remove(&probe)?,
             }
         }

@@ -106,9 +106,11 @@ pub(crate) fn reason_to_skip(workload: &Workload) -> Option<String> {
             "strategy Recreate: a preStop sleep would only lengthen the downtime; nothing injected".to_owned(),
         );
     }
-    let is_single = workload.replicas.is_none_or(|it| it <= 1);
-    if TemplateKind::of(&workload.meta) == Some(TemplateKind::StatefulSet) && is_single {
-        return Some("one replica: a preStop sleep would only lengthen the downtime; nothing injected".to_owned());
+    let goes_before_it_comes =
+        workload.never_surges || TemplateKind::of(&workload.meta) == Some(TemplateKind::StatefulSet);
+    if goes_before_it_comes && workload.replicas.is_none_or(|it| it <= 1) {
+        let text = "one replica that goes before the next comes: a preStop sleep would only lengthen the downtime; nothing injected";
+        return Some(text.to_owned());
     }
     let grace = workload.template.grace_seconds.filter(|it| *it <= KILL_FAST_GRACE_SECONDS)?;
     Some(format!("terminationGracePeriodSeconds {grace} asks to be killed fast; no preStop sleep injected"))
@@ -161,5 +163,6 @@ pub(super) fn declares_a_serving_port(workload: &Workload) -> bool {
 
 /// Names of ports that serve operators and not clients.
 pub(super) fn is_side_port(name: &str) -> bool {
-    name.contains("metrics") || ["prom", "debug", "health", "admin"].iter().any(|it| name.starts_with(it))
+    let first = name.split('-').next().unwrap_or(name);
+    name.contains("metrics") || ["prom", "prometheus", "debug", "health", "healthz", "admin"].contains(&first)
 }

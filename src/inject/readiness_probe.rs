@@ -133,14 +133,13 @@ fn serving<'a>(workload: &'a Workload, service: &'a Service, port: &ServicePort)
     if template.containers.iter().any(|it| !is_regular(it) && is_claimed(&it)) {
         return None;
     }
-    let claimants = regular.clone().filter(is_claimed).count();
     let served = |container: &'a Container, number: i64, name: &str| Served {
         service,
         container,
         number,
-        claimants,
+        claimants: claimants(workload, number),
         is_routed: false,
-        is_grpc: is_grpc(name) || is_grpc(&port.name),
+        is_grpc: [name, &port.name, &port.app_protocol].into_iter().any(is_grpc),
     };
     if let Some(container) = regular.clone().find(is_claimed) {
         let declared = template.ports[container.ports.clone()].iter().find(|it| is_target(it))?;
@@ -155,9 +154,14 @@ fn serving<'a>(workload: &'a Workload, service: &'a Service, port: &ServicePort)
     }
 }
 
-/// `grpc`, `grpc-web`: the prefix by which Services name a protocol.
+/// How many regular containers declare that TCP port, under whatever name.
+fn claimants(workload: &Workload, port: i64) -> usize {
+    workload.template.containers.iter().filter(|it| is_regular(it) && declares(workload, it, port)).count()
+}
+
+/// `grpc`, `grpc-web`, `api-grpc`: names by which ports tell their protocol, and `appProtocol`.
 fn is_grpc(name: &str) -> bool {
-    name == "grpc" || name.starts_with("grpc-")
+    name.split(['-', '/', '.']).any(|it| it == "grpc")
 }
 
 fn obstacle(it: &Served<'_>, workload: &Workload, snapshot: &Snapshot) -> Option<String> {
@@ -174,16 +178,39 @@ fn obstacle(it: &Served<'_>, workload: &Workload, snapshot: &Snapshot) -> Option
     if let Some((_, harm)) = HOSTILE_PORTS.iter().find(|(hostile, _)| *hostile == port) {
         return Some(format!("{harm} (port {port})"));
     }
+    if is_named_by(it, workload, snapshot) {
+        return Some(format!("port {port} may open only once the pods have found each other by their names"));
+    }
     if it.is_grpc {
         return Some("a gRPC server listens before it serves; use a grpc probe".to_owned());
     }
-    if template.mesh.keeps_probes && asks_for_istio(workload, snapshot) {
-        return Some("the Istio proxy accepts every connection, and rewriteAppHTTPProbers is off".to_owned());
+    if template.containers.iter().any(|it| it.name == "istio-proxy")
+        || template.mesh.keeps_probes && asks_for_istio(workload, snapshot)
+    {
+        return Some("the Istio proxy accepts every connection, and nobody rewrites the probe".to_owned());
     }
     if template.mesh.asks_for_linkerd || namespace_asks_for_linkerd(workload, snapshot) {
         return Some("the Linkerd proxy accepts every connection".to_owned());
     }
     None
+}
+
+/// The Service that gives a StatefulSet's pods their names sends to the same port (reference: mutations 4.2, R8).
+fn is_named_by(it: &Served<'_>, workload: &Workload, snapshot: &Snapshot) -> bool {
+    let governing = snapshot.service(&workload.meta.namespace, &workload.service_name);
+    governing.is_some_and(|service| sends_to(service, workload, it.number))
+}
+
+/// True if a Service that selects the workload sends to that TCP port of its pods.
+pub(super) fn is_targeted(workload: &Workload, snapshot: &Snapshot, port: i64) -> bool {
+    snapshot.services_for(workload).into_iter().any(|it| sends_to(it, workload, port))
+}
+
+fn sends_to(service: &Service, workload: &Workload, number: i64) -> bool {
+    service.ports.iter().filter(|it| it.protocol == Protocol::Tcp).any(|port| match &port.target {
+        PortRef::Number(target) => *target == number,
+        PortRef::Name(name) => workload.template.port(name, Protocol::Tcp).is_some_and(|it| it.number == number),
+    })
 }
 
 /// True if Istio puts its proxy into the pods.
@@ -208,16 +235,11 @@ fn asked_for<'a>(it: Unready<'a>, port: &PortRef, workload: &Workload, snapshot:
     let (Some(declared), Some(service)) = (declared, service) else {
         return Unready { obstacle: Some(format!("the container declares no port {port}")), ..it };
     };
-    let claims = |container: &&Container| {
-        let ports = &workload.template.ports[container.ports.clone()];
-        ports.iter().any(|it| it.number == declared.number && it.protocol == Protocol::Tcp)
-    };
-    let claimants = workload.template.containers.iter().filter(|it| is_regular(it)).filter(claims).count();
     let served = Served {
         service,
         container: it.container,
         number: declared.number,
-        claimants,
+        claimants: claimants(workload, declared.number),
         is_routed: false,
         is_grpc: is_grpc(&declared.name),
     };

@@ -4,16 +4,24 @@ use json_patch::Patch;
 use serde_json::Value;
 
 use super::{
-    GRACE, MARKER,
+    MARKER,
+    grace_period::{DEFAULT_GRACE_SECONDS, GRACE, grace_seconds},
     marker::{self, Marker},
 };
 use crate::{
-    facts::Workload,
+    facts::{ContainerKind, Workload},
     patch::{PatchBuilder, PatchError, escape},
 };
 
+/// The longest native sleep that is not ours, in seconds.
+fn longest_sleep_of_others(workload: &Workload, marker: &Marker) -> i64 {
+    let hooked = workload.template.containers.iter().filter(|it| it.kind != ContainerKind::Init);
+    let others = hooked.filter(|it| marker.own_sleep(it).is_none());
+    others.filter_map(|it| it.pre_stop.as_ref()?.sleep_seconds).max().unwrap_or_default()
+}
+
 /// The patch that takes out of a pod template what was put in; `None` if the template has no marker. A grace period goes back to what
-/// it was, or away if it was not there.
+/// it was, or away if it was not there; it stays where a sleep of the user's own needs it.
 ///
 /// # Errors
 /// When the patch would touch what no502 never touches: a name of a container that breaks a JSON pointer, for example.
@@ -40,7 +48,12 @@ pub fn undo(workload: &Workload) -> Result<Option<Patch>, PatchError> {
             patch.remove(&workload.pointer(&format!("{}/readinessProbe", container.pointer())))?;
         }
     }
+    // The API server refuses a sleep that is longer than the grace period, and ours made room for the user's own as well.
+    let before = marker.grace_before.unwrap_or(DEFAULT_GRACE_SECONDS);
+    let longest = longest_sleep_of_others(workload, &marker);
+    let is_needed = longest > before && longest <= grace_seconds(workload);
     match (marker.grace, marker.grace_before) {
+        (Some(_), _) if is_needed => {}
         (Some(_), Some(before)) => patch.add(&workload.pointer(GRACE), Value::from(before))?,
         (Some(_), None) => patch.remove(&workload.pointer(GRACE))?,
         (None, _) => {}

@@ -42,6 +42,19 @@ pub struct InjectionSettings {
 /// Longest sleep that can be set, in seconds (reference: mutations 11.1).
 pub const SLEEP_SECONDS_MAX: i64 = 300;
 
+/// Most containers that can be excluded.
+const EXCLUDED_CONTAINERS_MAX: usize = 64;
+
+/// Most annotations that mean nothing and are told; a mistake is rarely made more often.
+const UNKNOWN_KEYS_TOLD_MAX: usize = 8;
+
+/// Longest key for which the one that was meant is looked for, in bytes: the longest that Kubernetes allows.
+const KEY_BYTES_MAX: usize = 63;
+
+/// Longest value or reason that is repeated, in characters.
+const QUOTED_CHARS_MAX: usize = 32;
+const REASON_CHARS_MAX: usize = 120;
+
 /// Longest drain time that can be set, in seconds (reference: mutations 11.1).
 pub const DRAIN_SECONDS_MAX: i64 = 3_600;
 
@@ -232,7 +245,7 @@ impl Effective {
     #[must_use]
     pub fn summary(&self, namespace: &str) -> String {
         let set = self.sources.keys().filter_map(|key| Some(format!("{key} by {}", self.policy(key, namespace)?)));
-        let reason = self.reason.iter().map(|it| format!("reason: {it}"));
+        let reason = self.reason.iter().map(|it| format!("reason: \"{it}\""));
         set.chain(reason).collect::<Vec<_>>().join("; ")
     }
 
@@ -258,7 +271,7 @@ const SETTINGS: [Setting; 14] = [
     Setting {
         key: "inject",
         allowed: "enabled, warn or disabled",
-        set: |settings, text| word(Mode::ALL, Mode::name, text).map(|it| settings.mode = it),
+        set: |settings, text| mode(text).map(|it| settings.mode = it),
     },
     Setting {
         key: "kinds",
@@ -293,7 +306,7 @@ const SETTINGS: [Setting; 14] = [
         set: |settings, text| text.parse().ok().map(|it| settings.exec_fallback = it),
     },
     Setting {
-        key: "app-drain-seconds",
+        key: DRAIN_KEY,
         allowed: "0 to 3600",
         set: |settings, text| number(text, 0, DRAIN_SECONDS_MAX).map(|it| settings.app_drain_seconds = it),
     },
@@ -328,11 +341,11 @@ const SETTINGS: [Setting; 14] = [
         set: |settings, text| number(text, 1, PROBE_NUMBER_MAX).map(|it| settings.probe.failure_threshold = it),
     },
     Setting {
-        key: "exclude-containers",
-        allowed: "a list of names of containers",
+        key: EXCLUDE_KEY,
+        allowed: "a list of at most 64 names of containers",
         set: |settings, text| {
-            settings.excluded_containers = list(text).map(SmolStr::new).collect();
-            Some(())
+            let names: Vec<SmolStr> = list(text).map(SmolStr::new).take(EXCLUDED_CONTAINERS_MAX + 1).collect();
+            (names.len() <= EXCLUDED_CONTAINERS_MAX).then(|| settings.excluded_containers = names)
         },
     },
     Setting {
@@ -345,11 +358,33 @@ const SETTINGS: [Setting; 14] = [
 /// Key of the sleep's length; its source names where a sleep comes from, preset or not.
 pub(crate) const SLEEP_KEY: &str = "prestop-sleep-seconds";
 
+/// Key of the containers that are left alone.
+pub(crate) const EXCLUDE_KEY: &str = "exclude-containers";
+
+/// Key of the drain time.
+pub(crate) const DRAIN_KEY: &str = "app-drain-seconds";
+
 /// Keys that are no settings of the injections and known all the same.
-const OTHER_KEYS: [&str; 3] = ["injected", "reason", crate::facts::BREAK_GLASS];
+const OTHER_KEYS: [&str; 2] = ["injected", "reason"];
+
+/// What is repeated of a text that anybody may have written: a little, and nothing that ends a line or a quotation.
+fn quoted(text: &str, chars_max: usize) -> String {
+    let plain = text.chars().map(|it| if it.is_control() || it == '"' { ' ' } else { it });
+    let short: String = plain.take(chars_max).collect();
+    if text.chars().nth(chars_max).is_some() { format!("{short}…") } else { short }
+}
 
 fn word<T: Copy>(all: &[T], name: fn(T) -> &'static str, text: &str) -> Option<T> {
     all.iter().copied().find(|it| name(*it) == text)
+}
+
+/// Meshes write `true` and `false` for the same thing, and so do people.
+fn mode(text: &str) -> Option<Mode> {
+    match text {
+        "true" => Some(Mode::Inject),
+        "false" => Some(Mode::Disabled),
+        _ => word(Mode::ALL, Mode::name, text),
+    }
 }
 
 fn list(text: &str) -> impl Iterator<Item = &str> {
@@ -381,9 +416,10 @@ impl Policies {
         let (own, template) = (&workload.meta.own, &workload.template.own);
         let find = |key: &str| own.get(key).or_else(|| template.get(key));
         effective.apply(Source::Workload, &workload.meta, find, own.keys().chain(template.keys()));
-        let own_mode = find("inject").and_then(|it| word(Mode::ALL, Mode::name, it));
+        let own_mode = find("inject").and_then(|it| mode(it.trim()));
         effective.is_opted_in = own_mode.is_some_and(|it| it != Mode::Disabled);
-        effective.reason = find("reason").or_else(|| namespace.and_then(|it| it.meta.own.get("reason"))).cloned();
+        let reason = find("reason").or_else(|| namespace.and_then(|it| it.meta.own.get("reason")));
+        effective.reason = reason.map(|it| SmolStr::new(quoted(it, REASON_CHARS_MAX)));
         effective
     }
 }
@@ -399,10 +435,14 @@ impl Effective {
         // The warning names the workload anyway.
         let of = if source == Source::Workload { String::new() } else { format!(" of {owner}") };
         let mut is_silent = true;
+        let mut unknown = 0;
         for key in keys {
             is_silent = false;
-            let is_known = SETTINGS.iter().any(|it| it.key == key) || OTHER_KEYS.contains(&key);
-            if !is_known {
+            let is_known = SETTINGS.iter().any(|it| it.key == key)
+                || OTHER_KEYS.contains(&key)
+                || source == Source::Namespace && key == crate::facts::BREAK_GLASS;
+            if !is_known && unknown < UNKNOWN_KEYS_TOLD_MAX && key.len() <= KEY_BYTES_MAX {
+                unknown += 1;
                 let near = crate::nearest::nearest_word(key, SETTINGS.iter().map(|it| it.key));
                 let near = near.map(|it| format!("; did you mean {OWN_PREFIX}{it}?")).unwrap_or_default();
                 self.problems.push(format!("annotation {OWN_PREFIX}{key}{of} means nothing{near}"));
@@ -418,6 +458,7 @@ impl Effective {
                 self.sources.insert(key, source);
             } else {
                 let Setting { key, allowed, .. } = setting;
+                let text = quoted(text, QUOTED_CHARS_MAX);
                 self.problems.push(format!("annotation {OWN_PREFIX}{key}: \"{text}\"{of} is ignored; use {allowed}"));
             }
         }

@@ -210,6 +210,7 @@ impl<'a> Request<'a> {
             allowed: true,
             findings: Vec::new(),
             injections: Vec::new(),
+            namespace_is_unseen: false,
             sleep_was_dropped: false,
             dry_run: self.wire.dry_run.is_true(),
         }
@@ -227,8 +228,8 @@ fn template_of<'a>(object: &wire::Object<'a>) -> Option<&'a RawValue> {
 
 /// The kinds that have a metric label of their own.
 fn known_kind(kind: &str) -> &'static str {
-    const KINDS: [&str; 8] =
-        ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod", "Service", "Ingress", "Namespace"];
+    const KINDS: [&str; 9] =
+        ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Rollout", "Pod", "Service", "Ingress", "Namespace"];
     KINDS.into_iter().find(|it| *it == kind).unwrap_or("other")
 }
 

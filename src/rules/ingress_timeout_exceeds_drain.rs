@@ -66,10 +66,10 @@ fn check(setting: &Setting<'_>, faults: &mut Vec<Fault>) {
     let words = Words {
         field: workload.pointer(GRACE),
         message: format!(
-            "Ingress \"{}\" waits {seconds}s for an answer ({annotation}), but a pod that stops has {drain}s",
+            "Ingress \"{}\" waits {seconds}s for an answer ({annotation}), a stopping pod has {drain}s",
             ingress.meta.name
         ),
-        help: format!("set terminationGracePeriodSeconds to at least {need}, or lower the timeout"),
+        help: format!("set a grace period of at least {need}, or lower the timeout"),
     };
     faults.push(Fault { kind: Kind::Risk, key: ingress.meta.name.to_string(), words });
 }

@@ -43,10 +43,10 @@ fn check(setting: &Setting<'_>, faults: &mut Vec<Fault>) {
         let words = Words {
             field: workload.pointer("/metadata/labels"),
             message: format!(
-                "Service \"{name}\" publishes not-ready addresses: terminating pods keep receiving traffic from Ingress \"{}\"",
+                "Service \"{name}\" publishes not-ready addresses: terminating pods keep receiving traffic of Ingress \"{}\"",
                 ingress.meta.name
             ),
-            help: "remove publishNotReadyAddresses, or lead the Ingress to a Service without it".to_owned(),
+            help: "lead the Ingress to a Service without publishNotReadyAddresses".to_owned(),
         };
         faults.push(Fault { kind: Kind::Risk, key: name.to_string(), words });
     }

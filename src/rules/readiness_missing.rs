@@ -68,8 +68,16 @@ fn check(setting: &Setting<'_>, faults: &mut Vec<Fault>) {
     }
     // A port that the settings name changes what is probed, not what is missing.
     let plain = InjectionSettings { readiness_port: None, ..effective.settings.clone() };
-    for found in unready(workload, snapshot, &plain, &|_| false) {
-        let Unready { container, service, port, .. } = &found;
+    let found: Vec<Unready<'_>> = unready(workload, snapshot, &plain, &|_| false);
+    // A startup probe keeps traffic away until the application is up.
+    let found: Vec<Unready<'_>> = found.into_iter().filter(|it| !it.container.has_startup_probe).collect();
+    if found.is_empty() {
+        return;
+    }
+    let (added, asked) = (added(setting), unready(workload, snapshot, &effective.settings, &|_| false));
+    for Unready { container, service, port, .. } in found {
+        let is_it = |it: &&Container| std::ptr::eq(*it, container);
+        let obstacle = asked.iter().find(|it| std::ptr::eq(it.container, container)).and_then(|it| it.obstacle.as_deref());
         let name = &container.name;
         let words = Words {
             field: workload.pointer(&container.pointer()),
@@ -77,38 +85,26 @@ fn check(setting: &Setting<'_>, faults: &mut Vec<Fault>) {
                 "container \"{name}\" serves Service \"{service}\" on {port} but has no readinessProbe; traffic arrives as soon as \
                  it starts"
             ),
-            help: help(&found, setting),
+            help: help(effective.settings.readiness == ReadinessMode::Inject, added.iter().any(is_it), obstacle),
         };
         faults.push(Fault { kind: Kind::Risk, key: name.to_string(), words });
     }
 }
 
-fn help(found: &Unready<'_>, setting: &Setting<'_>) -> String {
-    let settings = &setting.effective.settings;
-    let is_inject = settings.readiness == ReadinessMode::Inject;
-    if is_added(found.container, setting) {
-        return if is_inject {
-            "add one that asks the application; \"no502 fix\" adds a TCP check, which asks the port only".to_owned()
-        } else {
-            "add one; no502.dev/readiness: inject asks the port, not the application".to_owned()
-        };
-    }
-    let asked = unready(setting.workload, setting.snapshot, settings, &|_| false);
-    let obstacle = match asked.into_iter().find(|it| std::ptr::eq(it.container, found.container)) {
-        Some(it) => it.obstacle,
-        None => Some("it has no port that is named in no502.dev/readiness-port".to_owned()),
-    };
-    match obstacle.filter(|_| is_inject) {
-        Some(obstacle) => format!("add one that asks the application; none is injected, because {obstacle}"),
-        None => "add one that asks the application".to_owned(),
+/// `is_asked_for`: the settings want a probe to be injected. `is_added`: the mutating half adds one, or would if they did.
+fn help(is_asked_for: bool, is_added: bool, obstacle: Option<&str>) -> String {
+    match (is_added, is_asked_for, obstacle) {
+        (true, true, _) => "add one that asks the application; \"no502 fix\" adds a TCP check, which asks the port only".to_owned(),
+        (true, false, _) => "add one; no502.dev/readiness: inject asks the port, not the application".to_owned(),
+        (false, true, Some(obstacle)) => format!("add one that asks the application; none is injected, because {obstacle}"),
+        (false, ..) => "add one that asks the application".to_owned(),
     }
 }
 
-/// True if the mutating half adds a probe to the container, or would if the settings asked for one.
-fn is_added(container: &Container, setting: &Setting<'_>) -> bool {
+/// The containers to which the mutating half adds a probe, or would if the settings asked for it.
+fn added<'a>(setting: &Setting<'a>) -> Vec<&'a Container> {
     let Setting { workload, snapshot, effective, policies } = setting;
     let mut effective = (*effective).clone();
     effective.settings.readiness = ReadinessMode::Inject;
-    let wanted = wanted(workload, &effective, snapshot, policies);
-    wanted.is_some_and(|it| it.probed.iter().any(|it| std::ptr::eq(*it, container)))
+    wanted(workload, &effective, snapshot, policies).map(|it| it.probed).unwrap_or_default()
 }

@@ -33,7 +33,8 @@ use crate::{
     review::{Half, Reply, Summary},
 };
 
-/// How long a denial waits for the watches before it is given: they deliver within milliseconds.
+/// How long the watches get before a denial is given, and before a namespace that they have not told of counts as one without settings:
+/// they deliver within milliseconds.
 const SECOND_LOOK: Duration = Duration::from_millis(200);
 
 /// Large bodies are accounted in these units, so that a semaphore can count them.
@@ -161,7 +162,8 @@ impl Admit {
     ) -> Result<Reply, Refusal> {
         let (mut reply, mut took) = self.review(half, body)?;
         let second_look = Instant::now() + SECOND_LOOK;
-        if !reply.summary.allowed && deadline.is_none_or(|deadline| second_look < deadline) {
+        let Summary { allowed, namespace_is_unseen, .. } = reply.summary;
+        if (!allowed || namespace_is_unseen) && deadline.is_none_or(|deadline| second_look < deadline) {
             time::sleep_until(second_look).await;
             (reply, took) = self.review(half, body)?;
         }

@@ -143,9 +143,9 @@ impl Store {
         self.published.versions.server_minor = minor;
     }
 
-    /// The API server dropped a sleep that was injected: none is injected any more, until it is of a version that cannot.
-    pub fn set_sleep_is_dropped(&mut self) {
-        self.published.versions.sleep_is_dropped = true;
+    /// The API server dropped a sleep that was injected, so that none is injected any more; or it is time to try again.
+    pub fn set_sleep_is_dropped(&mut self, is_dropped: bool) {
+        self.published.versions.sleep_is_dropped = is_dropped;
     }
 
     /// What is known of `resource` is too old to refuse anything by (false), or in order again (true). A kind that was never

@@ -112,9 +112,7 @@ impl Case {
     fn snapshot(&self) -> Snapshot {
         let mut store = Store::default();
         store.set_server_minor(self.server);
-        if self.sleep_is_dropped {
-            store.set_sleep_is_dropped();
-        }
+        store.set_sleep_is_dropped(self.sleep_is_dropped);
         let nodes = self.kubelets.iter().flatten().enumerate().map(|(index, version)| {
             json!({
                 "apiVersion": "v1",

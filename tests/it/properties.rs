@@ -22,7 +22,7 @@ use proptest::{
 use serde_json::{Value, json};
 
 use crate::{
-    injections::{patched, refusals},
+    injections::patched,
     oracle,
     stage::{self, Answer, Request, ask},
     worlds::{self, Dice, Object, key, resource},
@@ -225,68 +225,6 @@ fn the_order_of_arrival_changes_nothing() {
         prop_assert_eq!(plain.versions(), tried.versions());
         Ok(())
     });
-}
-
-#[test]
-fn a_patch_is_safe() {
-    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"},
-        "spec": {"selector": {"app": "a"}, "ports": [{"port": 80}]}});
-    let snapshot = stage::cluster([&service]);
-    let roll = |dice: &mut Dice| {
-        let (old, new) = worlds::deployments(dice);
-        (dice.chance(80).then_some(old), new)
-    };
-    check(roll, |(old, new)| {
-        let answer = mutate(&request(old.as_ref(), &new), &snapshot);
-        prop_assert!(answer.is_allowed);
-        let Some(patch) = &answer.patch else { return Ok(()) };
-        let result = Object(patched(&new.0, patch));
-        let again = mutate(&request(old.as_ref(), &result), &snapshot);
-        prop_assert_eq!(&again.patch, &None, "a second pass patches again");
-        let grace = |it: &Value| it["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
-        prop_assert!(grace(&result.0) >= grace(&new.0), "the grace period is lowered");
-        let refused = refusals(&new.0);
-        prop_assert!(!refused.is_empty() || refusals(&result.0).is_empty(), "{:?}", refusals(&result.0));
-        prop_assert!(refusals(&result.0).len() <= refused.len(), "{:?}", refusals(&result.0));
-        prop_assert_eq!(Object(without_ours(&new.0, result.0)), new.clone());
-        Ok(())
-    });
-}
-
-/// The patched object with everything taken out again that a patch may put in.
-fn without_ours(original: &Value, mut result: Value) -> Value {
-    let before = &original["spec"]["template"];
-    let template = &mut result["spec"]["template"];
-    let restore = |value: &mut Value, name: &str, before: &Value| {
-        let Some(map) = value.as_object_mut() else { return };
-        match before.get(name) {
-            Some(member) => drop(map.insert(name.to_owned(), member.clone())),
-            None => drop(map.remove(name)),
-        }
-    };
-    // Where the original has a map, only our own member of it may differ.
-    if before["metadata"]["annotations"].is_object() {
-        restore(&mut template["metadata"]["annotations"], "no502.dev/injected", &before["metadata"]["annotations"]);
-    } else if before["metadata"].is_object() {
-        restore(&mut template["metadata"], "annotations", &before["metadata"]);
-    } else {
-        restore(template, "metadata", before);
-    }
-    restore(&mut template["spec"], "terminationGracePeriodSeconds", &before["spec"]);
-    let containers = before["spec"]["containers"].as_array().into_iter().flatten();
-    for (container, before) in template["spec"]["containers"].as_array_mut().unwrap().iter_mut().zip(containers) {
-        let hook = &before["lifecycle"]["preStop"];
-        match (before["lifecycle"].is_object(), hook.as_object()) {
-            // A hook of the user's: only a second handler may be gone.
-            (true, Some(handlers)) if handlers.len() > 1 => {
-                restore(&mut container["lifecycle"]["preStop"], "sleep", hook);
-            }
-            (true, Some(_)) => {}
-            (true, None) => restore(&mut container["lifecycle"], "preStop", &before["lifecycle"]),
-            (false, _) => restore(container, "lifecycle", before),
-        }
-    }
-    result
 }
 
 #[test]

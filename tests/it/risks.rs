@@ -131,7 +131,7 @@ fn objection(entry: &Entry, object: &Value, all: &Objects) -> Option<&'static st
         "prestop-missing" => {
             let container = &containers[index(entry)];
             object["kind"] == "Deployment"
-                && object["spec"]["strategy"]["type"] != "Recreate"
+                && !goes_before_it_comes(object)
                 && grace(object) > 1
                 && container["lifecycle"]["preStop"].is_null()
                 && containers.iter().filter(|it| is_named(it)).all(|it| it["lifecycle"]["preStop"].is_null())
@@ -186,7 +186,7 @@ fn expected(object: &Value, namespace: &str, all: &Objects) -> Vec<(&'static str
     let lacks = containers.iter().position(|it| it["lifecycle"]["preStop"].is_null());
     let is_covered = object["kind"] == "Deployment" && object["apiVersion"] == "apps/v1";
     if is_covered
-        && object["spec"]["strategy"]["type"] != "Recreate"
+        && !goes_before_it_comes(object)
         && grace(object) > 1
         && namespace != "kube-system"
         && (has_port || !services.is_empty())
@@ -214,6 +214,13 @@ fn expected(object: &Value, namespace: &str, all: &Objects) -> Vec<(&'static str
 
 fn is_about_a_template(entry: &Entry) -> bool {
     rules::find(entry.rule).is_some_and(|it| matches!(it.check, Check::Template(_) | Check::Injected(_)))
+}
+
+/// `Recreate`, or one replica that never surges.
+fn goes_before_it_comes(object: &Value) -> bool {
+    let (strategy, replicas) = (&object["spec"]["strategy"], object["spec"]["replicas"].as_i64().unwrap_or(1));
+    let never_surges = ["0", "\"0%\""].contains(&strategy["rollingUpdate"]["maxSurge"].to_string().as_str());
+    strategy["type"] == "Recreate" || never_surges && replicas <= 1
 }
 
 #[test]
