@@ -17,7 +17,7 @@ pub use self::{
     ingress::{Backend, BackendPlace, Ingress, ReadTimeout},
     labels::{Labels, is_runtime_key},
     meta::{Controller, Meta, ReleaseOwners},
-    own::{OWN_PREFIX, OwnAnnotations},
+    own::{MARKER, OWN_PREFIX, OwnAnnotations},
     service::{Service, ServicePort},
     workload::{
         Container, ContainerKind, ContainerPort, Handlers, Mesh, PodTemplate, PreStop, Probe, ProbeRole, Workload,

@@ -15,17 +15,18 @@ mod undo;
 use json_patch::Patch;
 use serde_json::Value;
 
+pub use self::undo::undo;
 pub(crate) use self::{
     grace_period::{GRACE, grace_seconds, longest_sleep},
     marker::is_own_sleep,
     pre_stop::reason_to_skip,
     readiness_probe::{Unready, asks_for_istio, serving_containers, unready},
 };
-pub use self::{marker::MARKER, undo::undo};
 use self::{
     marker::Marker,
     plan::{Plan, ProbeChange},
 };
+pub use crate::facts::MARKER;
 use crate::{
     facts::{Container, Workload},
     patch::PatchError,

@@ -2,11 +2,12 @@
 //! annotations, for now; policy resources fill the same struct.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod annotations;
 mod injection;
 
 use std::collections::BTreeMap;
 
-pub(crate) use self::injection::{DRAIN_KEY, EXCLUDE_KEY, SLEEP_KEY};
+pub(crate) use self::annotations::{DRAIN_KEY, EXCLUDE_KEY, SLEEP_KEY};
 pub use self::injection::{
     DRAIN_SECONDS_MAX, Effective, GRACE_SECONDS_MAX, InjectionSettings, Mode, PROBE_NUMBER_MAX, Preset, ProbeValues,
     ReadinessMode, SLEEP_SECONDS_MAX, Source, TemplateKind, TemplateKinds,

@@ -46,6 +46,7 @@ pub struct Reply {
 
 /// The decision in a few words: bounded values only, fit for metric labels.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent marks")]
 pub struct Summary {
     /// The request's uid, for the log.
     pub uid: String,

@@ -7,6 +7,9 @@ use super::wire;
 /// Every annotation that no502 reads or writes begins so.
 pub const OWN_PREFIX: &str = "no502.dev/";
 
+/// The annotation on a pod template that says what of it was injected.
+pub const MARKER: &str = "no502.dev/injected";
+
 /// The annotations of one object that begin with [`OWN_PREFIX`], without it. Nearly always none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OwnAnnotations(Box<[(SmolStr, SmolStr)]>);

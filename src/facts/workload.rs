@@ -5,8 +5,7 @@ use std::{ops::Range, sync::Arc};
 use serde_json::value::RawValue;
 use smol_str::SmolStr;
 
-use super::{Labels, Meta, OwnAnnotations, PortRef, Protocol, wire};
-use crate::inject::MARKER;
+use super::{Labels, MARKER, Meta, OwnAnnotations, PortRef, Protocol, wire};
 
 /// Annotation by which Linkerd's proxy is asked for, on pods and on namespaces.
 pub(super) const LINKERD_INJECT: &str = "linkerd.io/inject";
@@ -100,6 +99,7 @@ pub struct ContainerPort {
 
 /// One container.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent marks")]
 pub struct Container {
     /// Its name.
     pub name: SmolStr,

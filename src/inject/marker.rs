@@ -5,13 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::facts::{Container, Handlers, OWN_PREFIX, PortRef, PreStop, Workload};
+use crate::facts::{Container, Handlers, MARKER, OWN_PREFIX, PortRef, PreStop, Workload};
 
 /// The longest text that is read as a marker, in bytes: far more than the most containers that are looked at can fill.
 const MARKER_BYTES_MAX: usize = 64 << 10;
-
-/// The annotation's key.
-pub const MARKER: &str = "no502.dev/injected";
 
 /// The annotation's value. Text that cannot be read counts as empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

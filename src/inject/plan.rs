@@ -16,7 +16,7 @@ use super::{
     readiness_probe, stripped,
 };
 use crate::{
-    facts::{Container, Workload},
+    facts::{Container, ContainerKind, Workload},
     patch::{PatchBuilder, PatchError},
     policy::{DRAIN_KEY, EXCLUDE_KEY, Effective, Mode, Policies, ProbeValues, ReadinessMode, Source, TemplateKind},
     snapshot::{Resource, Snapshot},
@@ -46,7 +46,8 @@ pub(super) struct Plan<'a> {
 /// The API server refuses two containers of one name, and so there is nothing to do for them.
 fn has_unique_names(workload: &Workload) -> bool {
     let mut seen = FxHashSet::default();
-    workload.template.containers.iter().all(|it| seen.insert(&it.name))
+    let mut regular = workload.template.containers.iter().filter(|it| it.kind == ContainerKind::Regular);
+    regular.all(|it| seen.insert(&it.name))
 }
 
 /// What happens to a readiness probe.

@@ -146,7 +146,7 @@ pub(super) fn notices(sleeps: &[Sleep<'_>], effective: &Effective) -> Vec<String
 
 /// Who decided on the length of the sleep: `namespace shop, aws-alb-ip`; `None` where nobody did.
 pub(super) fn policy(workload: &Workload, effective: &Effective) -> Option<String> {
-    let policy = effective.policy(SLEEP_KEY, &workload.meta.namespace)?;
+    let policy = effective.set_by(SLEEP_KEY, &workload.meta.namespace)?;
     Some(match effective.settings.preset {
         Some(preset) => format!("{policy}, {}", preset.name()),
         None => policy,

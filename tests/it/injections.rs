@@ -160,7 +160,9 @@ pub(crate) fn refusals(object: &Value) -> Vec<String> {
     let spec = &object["spec"]["template"]["spec"];
     let grace = spec["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
     let mut refusals = Vec::new();
-    for container in spec["containers"].as_array().into_iter().flatten() {
+    let list = |name: &str| spec[name].as_array().into_iter().flatten();
+    let sidecars = list("initContainers").filter(|it| it["restartPolicy"] == "Always");
+    for container in list("containers").chain(sidecars) {
         let Some(hook) = container["lifecycle"]["preStop"].as_object() else { continue };
         let handlers = hook.values().filter(|it| !it.is_null()).count();
         if handlers != 1 {
