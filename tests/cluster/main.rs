@@ -27,7 +27,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Find or build the programs of every version; the first time takes 15 to 25 minutes
+    /// Find or build the programs of every version; the first time takes about 15 minutes on two cores
     Build,
     /// Start a control plane and keep it until Ctrl-C
     Up {

@@ -15,12 +15,12 @@ use crate::{
     rollouts::Rollouts,
     room::{PATIENCE, Room},
     trial::E2e,
-    ways::{Subject, Way},
+    ways::{Subject, Way, podless, second_image},
 };
 
 const TIMES: usize = 50;
-/// The API server leaves it out of admission, as the installed webhooks do.
-const EXEMPT_NAMESPACE: &str = "kube-system";
+/// After a change of a setting, and beside a twin: each time is waited for.
+const A_FEW_TIMES: usize = 5;
 const ADDED: &str = "added preStop sleep 10s to container web, grace 30s -> 40s";
 
 pub(crate) fn trials() -> Vec<E2e> {
@@ -37,29 +37,20 @@ pub(crate) fn trials() -> Vec<E2e> {
         E2e::guarded("kubectl_replace", NEWEST, kubectl_replace),
         E2e::guarded("kubectl_diff_is_empty", NEWEST, kubectl_diff_is_empty),
         E2e::guarded("scaling_is_no_rollout", NEWEST, scaling_is_no_rollout),
+        E2e::guarded(
+            "what_leaves_the_template_alone_is_no_rollout",
+            NEWEST,
+            what_leaves_the_template_alone_is_no_rollout,
+        ),
+        E2e::guarded("a_setting_that_has_grown", NEWEST, a_setting_that_has_grown),
         E2e::guarded("undo_to_before_no502", NEWEST, undo_to_before_no502),
         E2e::guarded("an_operator_of_its_own_deployment", NEWEST, an_operator_of_its_own_deployment),
         E2e::guarded("an_operator_that_strips", NEWEST, an_operator_that_strips),
     ]
 }
 
-/// A Deployment `web` without pods, whose controller is done as soon as it has seen it.
 fn web() -> Value {
-    let labels = json!({"app": "web"});
-    let ports = json!([{"name": "http", "containerPort": 8080}]);
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "web"},
-        "spec": {
-            "replicas": 0,
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {"containers": [{"name": "web", "image": "example.invalid/web:1", "ports": ports}]},
-            },
-        },
-    })
+    podless("web")
 }
 
 fn path(room: &Room<'_>) -> String {
@@ -123,10 +114,7 @@ fn the_life_of_a_helm_release(no502: &No502) -> anyhow::Result<()> {
         diff.done()?;
     }
 
-    let next = |file: &mut Value| {
-        file["spec"]["template"]["spec"]["containers"][0]["image"] = json!("example.invalid/web:2");
-    };
-    subject.write(Way::Helm, next)?.done()?;
+    subject.write(Way::Helm, second_image)?.done()?;
     let upgraded = Rollouts::of(&room, "web")?;
     ensure!(upgraded.replica_sets.len() == 2 && upgraded.generation == installed.generation + 1, "{upgraded:?}");
     ensure!(upgraded.hook() == installed.hook() && upgraded.marker() == installed.marker(), "{upgraded:?}");
@@ -213,33 +201,34 @@ fn flux(no502: &No502) -> anyhow::Result<()> {
 /// `kubectl replace` with the plain file strips the annotation of the Deployment's controller each time, which is a new
 /// generation with no502 and without.
 fn kubectl_replace(no502: &No502) -> anyhow::Result<()> {
-    let room = Room::new(no502)?;
+    let (room, exempt) = (Room::new(no502)?, Room::exempt(no502));
     let name = format!("twin-of-{}", room.name);
-    let mut file = web();
-    file["metadata"]["name"] = json!(name);
-    for pointer in ["/spec/selector/matchLabels/app", "/spec/template/metadata/labels/app"] {
-        *file.pointer_mut(pointer).context("no label")? = json!(name);
-    }
-    let ours = Subject::new(&no502.cluster, &room.name, file.clone())?;
-    let twin = Subject::new(&no502.cluster, EXEMPT_NAMESPACE, file.clone())?;
-    ours.kubectl("create -f -", Some(&file))?.done()?;
-    twin.kubectl("create -f -", Some(&file))?.quiet()?;
+    let file = podless(&name);
+    let create = |room: &Room<'_>| room.kubectl_with("create -f -", &file.to_string());
+    let replace = |room: &Room<'_>| room.kubectl_with("replace -f -", &file.to_string());
+    create(&room)?.done()?;
+    create(&exempt)?.quiet()?;
     let before = Rollouts::of(&room, &name)?;
+    for time in 0..A_FEW_TIMES {
+        replace(&room)?.quiet()?;
+        replace(&exempt)?.quiet()?;
+        let (ours, twin) = (Rollouts::of(&room, &name)?, Rollouts::of(&exempt, &name)?);
+        ensure!(ours.generation == twin.generation, "after {time} times: {ours:?}\nand without no502 {twin:?}");
+    }
+    exempt.kubectl(&format!("delete deployment {name} --wait=false"))?.done()?;
     for _ in 0..TIMES {
-        ours.kubectl("replace -f -", Some(&file))?.quiet()?;
+        replace(&room)?.quiet()?;
     }
     let after = Rollouts::of(&room, &name)?;
     after.must_be(&Rollouts { generation: after.generation, ..before }, "replaced")?;
     ensure!(after.replica_sets.len() == 1, "{after:?}");
-    twin.kubectl("replace -f -", Some(&file))?.quiet()?;
-    twin.kubectl(&format!("delete deployment {name} --wait=false"), None)?.done()?;
 
-    let stored = ours.stored()?;
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments/{name}", room.name);
+    let api = no502.cluster.api()?;
+    let mut object = file.clone();
+    object["metadata"]["annotations"] = api.get(&path)?.object()?["metadata"]["annotations"].take();
     for _ in 0..TIMES {
-        let path = format!("/apis/apps/v1/namespaces/{}/deployments/{name}", room.name);
-        let mut object = file.clone();
-        object["metadata"]["annotations"] = stored["metadata"]["annotations"].clone();
-        let replaced = no502.cluster.api()?.put(&path, &object)?;
+        let replaced = api.put(&path, &object)?;
         ensure!(replaced.warnings.is_empty(), "{replaced:?}");
         replaced.object()?;
     }
@@ -278,21 +267,7 @@ fn kubectl_diff_is_empty(no502: &No502) -> anyhow::Result<()> {
 fn scaling_is_no_rollout(no502: &No502) -> anyhow::Result<()> {
     let room = Room::new(no502)?;
     let subject = Subject::new(&no502.cluster, &room.name, web())?;
-    // Without a sleep, which a write to the template would add.
-    let disable = "no502.dev/inject";
-    room.kubectl(&format!("annotate namespace {} {disable}=disabled", room.name))?.quiet()?;
-    soon("no502 knows that it is not wanted", PATIENCE, || {
-        subject.kubectl("create --dry-run=server -f -", Some(&subject.file))?.quiet()
-    })?;
-    subject.create(Way::Apply)?.quiet()?;
-    room.kubectl(&format!("annotate namespace {} {disable}-", room.name))?.quiet()?;
-    soon("no502 knows that it is wanted", PATIENCE, || {
-        let mut other = subject.file.clone();
-        other["metadata"]["name"] = json!("other");
-        let said = subject.kubectl("create --dry-run=server -f -", Some(&other))?;
-        ensure!(said.0.stderr.contains(ADDED), "{said}");
-        Ok(())
-    })?;
+    subject.create_before_no502(&room, Way::Apply)?;
     let before = Rollouts::of(&room, "web")?;
     ensure!(before.hook().is_null(), "{before:?}");
 
@@ -315,21 +290,81 @@ fn scaling_is_no_rollout(no502: &No502) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Each of these reaches no502 with a template that lacks the sleep, and it is not the one to change it.
+fn what_leaves_the_template_alone_is_no_rollout(no502: &No502) -> anyhow::Result<()> {
+    let room = Room::new(no502)?;
+    let mut subject = Subject::new(&no502.cluster, &room.name, web())?;
+    subject.create_before_no502(&room, Way::Apply)?;
+    let before = Rollouts::of(&room, "web")?;
+    ensure!(before.hook().is_null(), "{before:?}");
+    let unchanged = |what: &str| {
+        let after = Rollouts::of(&room, "web")?;
+        after.must_be(&Rollouts { generation: after.generation, ..before.clone() }, what)
+    };
+    for words in [
+        "label deployment web team=shop",
+        "annotate deployment web note=1",
+        "rollout pause deployment web",
+        "rollout resume deployment web",
+    ] {
+        room.kubectl(words)?.quiet()?;
+        unchanged(words)?;
+    }
+    for (way, replicas) in [(Way::Apply, 1), (Way::ForcedServerSideApply, 2)] {
+        subject.file["spec"]["replicas"] = json!(replicas);
+        subject.write(way, |_| {})?.quiet()?;
+        unchanged("applied with another number of replicas")?;
+    }
+    let stored = subject.stored()?;
+    ensure!(stored["spec"]["replicas"] == 2 && stored["metadata"]["labels"]["team"] == "shop", "{stored}");
+    // The next new template is the user's rollout, and brings the sleep.
+    subject.write(Way::ForcedServerSideApply, second_image)?.warned(ADDED)?;
+    let after = Rollouts::of(&room, "web")?;
+    ensure!(after.replica_sets.len() == 2 && after.grace() == 40, "{after:?}");
+    Ok(())
+}
+
+/// A manifest that says its grace period sends the old one again with each sync. That is no change of the template for which
+/// a longer sleep may come in.
+fn a_setting_that_has_grown(no502: &No502) -> anyhow::Result<()> {
+    const WAYS: [(&str, Way); 4] = [
+        ("apply", Way::Apply),
+        ("server-side", Way::ForcedServerSideApply),
+        ("helm", Way::Helm),
+        ("helm-client-side", Way::HelmClientSide),
+    ];
+    let room = Room::new(no502)?;
+    let mut subjects = Vec::new();
+    for (name, way) in WAYS {
+        let mut file = podless(name);
+        file["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(30);
+        let subject = Subject::new(&no502.cluster, &room.name, file)?;
+        subject.create(way)?.done()?;
+        let before = Rollouts::of(&room, name)?;
+        ensure!(before.grace() == 40 && before.replica_sets.len() == 1, "{name}: {before:?}");
+        subjects.push((name, way, subject, before));
+    }
+    room.annotate("no502.dev/preset=aws-nlb-ip", "added preStop sleep 150s")?;
+    for (name, way, mut subject, before) in subjects {
+        for _ in 0..A_FEW_TIMES {
+            subject.write(way, |_| {})?.done()?;
+            Rollouts::of(&room, name)?.must_be(&before, name)?;
+        }
+        subject.write(way, second_image)?.done()?;
+        let after = Rollouts::of(&room, name)?;
+        ensure!(after.generation == before.generation + 1 && after.replica_sets.len() == 2, "{name}: {after:?}");
+        ensure!(after.hook() == &json!({"sleep": {"seconds": 150}}) && after.grace() == 180, "{name}: {after:?}");
+        subject.write(way, |_| {})?.done()?;
+        Rollouts::of(&room, name)?.must_be(&after, name)?;
+    }
+    Ok(())
+}
+
 /// The old revision gets the sleep too: a new ReplicaSet, one rollout.
 fn undo_to_before_no502(no502: &No502) -> anyhow::Result<()> {
     let room = Room::new(no502)?;
     let subject = Subject::new(&no502.cluster, &room.name, web())?;
-    room.kubectl(&format!("annotate namespace {} no502.dev/inject=disabled", room.name))?.quiet()?;
-    soon("no502 knows that it is not wanted", PATIENCE, || {
-        subject.kubectl("create --dry-run=server -f -", Some(&subject.file))?.quiet()
-    })?;
-    subject.create(Way::Apply)?.quiet()?;
-    room.kubectl(&format!("annotate namespace {} no502.dev/inject-", room.name))?.quiet()?;
-    soon("no502 knows that it is wanted", PATIENCE, || {
-        let said = room.kubectl("set image deployment/web web=example.invalid/web:2 --dry-run=server")?;
-        ensure!(said.0.stderr.contains(ADDED), "{said}");
-        Ok(())
-    })?;
+    subject.create_before_no502(&room, Way::Apply)?;
     let first = Rollouts::of(&room, "web")?;
     room.kubectl("set image deployment/web web=example.invalid/web:2")?.warned(ADDED)?;
     let second = Rollouts::of(&room, "web")?;
@@ -390,14 +425,7 @@ fn an_operator_that_strips(no502: &No502) -> anyhow::Result<()> {
     stands_still(&room, &before)?;
 
     // Nor is a setting that has changed since a reason for a rollout that nobody asked for.
-    room.kubectl(&format!("annotate namespace {} no502.dev/prestop-sleep-seconds=20", room.name))?.quiet()?;
-    let mut other = web();
-    other["metadata"]["name"] = json!("other");
-    soon("no502 knows the new setting", PATIENCE, || {
-        let said = room.kubectl_with("create --dry-run=server -f -", &other.to_string())?;
-        ensure!(said.0.stderr.contains("added preStop sleep 20s"), "{said}");
-        Ok(())
-    })?;
+    room.annotate("no502.dev/prestop-sleep-seconds=20", "added preStop sleep 20s")?;
     put_template(&room, &web()["spec"]["template"])?;
     stands_still(&room, &before)
 }

@@ -13,9 +13,9 @@ use crate::{
     },
     no502::{No502, soon},
     random::Random,
-    room::{PATIENCE, Room, service},
+    room::{EXEMPT_NAMESPACE, PATIENCE, Room, service},
     trial::E2e,
-    ways::without_nulls,
+    ways::{podless, without_nulls},
 };
 
 const CASES: usize = 500;
@@ -24,8 +24,6 @@ const SEED: u64 = 39;
 const ACCEPTED_MIN: usize = 150;
 const CHANGED_MIN: usize = 100;
 const PROBES_MIN: usize = 20;
-/// The API server leaves it out of admission, as the installed webhooks do.
-const EXEMPT_NAMESPACE: &str = "kube-system";
 
 pub(crate) fn trials() -> Vec<E2e> {
     vec![E2e::guarded("accepted_as_without_no502", &Version::ALL, accepted_as_without_no502)]
@@ -43,17 +41,9 @@ fn accepted_as_without_no502(no502: &No502) -> anyhow::Result<()> {
     room.given(&services.concat())?;
 
     let api = no502.cluster.api()?;
-    let web = json!({"name": "web", "image": "a", "ports": [{"name": "http", "containerPort": 80}]});
-    let plain = json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": base_name(&room)},
-        "spec": {
-            "replicas": 0,
-            "selector": {"matchLabels": {"of": "generated"}},
-            "template": {"metadata": {"labels": {"of": "generated", "app": "web"}}, "spec": {"containers": [web]}},
-        },
-    });
+    let mut plain = podless(&base_name(&room));
+    plain["spec"]["selector"]["matchLabels"] = json!({"of": "generated"});
+    plain["spec"]["template"]["metadata"]["labels"] = json!({"of": "generated", "app": "web"});
     soon("no502 knows the namespace", PATIENCE, || {
         let said = Write::Create.send(&api, &room, &room.name, &plain)?;
         ensure!(said.warnings.iter().any(|it| it.contains("TCP readiness")), "{said:?}");

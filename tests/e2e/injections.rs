@@ -7,15 +7,16 @@ use serde_json::json;
 use crate::{
     cluster::Version,
     no502::No502,
-    rollouts::Rollouts,
-    room::{Room, deployment, service},
+    rollouts::{MARKER, Rollouts},
+    room::{EXEMPT_NAMESPACE, Room, deployment, service, with_metadata},
     trial::E2e,
 };
 
 const NEWEST: &[Version] = &[Version::V1_37];
 
-/// The API server leaves it out of admission, as the installed webhooks do.
-const EXEMPT_NAMESPACE: &str = "kube-system";
+/// How many namespaces come with a Deployment in one stream: what no502 has not seen yet is a matter of luck.
+const FRESH_NAMESPACES: u32 = 10;
+const REPEATED_TIMES: u32 = 5;
 
 const ANNOUNCED: &str =
     "Warning: no502: Deployment \"web\": added preStop sleep 10s to container web, grace 30s -> 40s";
@@ -35,6 +36,8 @@ pub(crate) fn trials() -> Vec<E2e> {
         E2e::guarded("what_a_full_replacement_strips_comes_back", NEWEST, what_a_full_replacement_strips_comes_back),
         E2e::guarded("a_shorter_grace_period_is_raised_each_time", NEWEST, a_shorter_grace_period_is_raised_each_time),
         E2e::guarded("nothing_where_it_would_do_harm", NEWEST, nothing_where_it_would_do_harm),
+        E2e::guarded("a_namespace_that_has_just_come", NEWEST, a_namespace_that_has_just_come),
+        E2e::guarded("argo_rollouts", NEWEST, argo_rollouts),
     ]
 }
 
@@ -42,8 +45,11 @@ fn web() -> String {
     deployment("web", "app: web", "{name: http, containerPort: 8080}")
 }
 
+/// Follows a Deployment or Rollout: its container's own hook.
+const EXEC_HOOK: &str = "          lifecycle: {preStop: {exec: {command: [/bin/drain]}}}\n";
+
 fn with_own_hook() -> String {
-    web() + "          lifecycle: {preStop: {exec: {command: [/bin/drain]}}}\n"
+    web() + EXEC_HOOK
 }
 
 fn announced_once_and_no_rollout_of_its_own(no502: &No502) -> anyhow::Result<()> {
@@ -209,5 +215,105 @@ fn nothing_where_it_would_do_harm(no502: &No502) -> anyhow::Result<()> {
     room.kubectl("rollout restart deployment web")?.says(ANNOUNCED)?;
     let restarted = Rollouts::of(&room, "web")?;
     ensure!(restarted.replica_sets.len() == 2 && restarted.grace() == 40, "{restarted:?}");
+    Ok(())
+}
+
+/// One stream brings a Namespace that wants nothing injected, and a Deployment in it.
+fn a_namespace_that_has_just_come(no502: &No502) -> anyhow::Result<()> {
+    let room = Room::new(no502)?;
+    for number in 0..FRESH_NAMESPACES {
+        let name = format!("{}-fresh-{number}", room.name);
+        let namespace = format!(
+            "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, annotations: {{no502.dev/inject: disabled}}}}}}\n"
+        );
+        let stream = namespace + &with_metadata(&web(), &format!("namespace: {name}"));
+        let said = no502.cluster.kubectl(&["apply", "-f", "-"], Some(&stream))?;
+        ensure!(said.status.success() && said.stderr.is_empty(), "namespace {number}: {said:?}");
+        let stored = no502.cluster.kubectl(&["get", "deployment", "web", "-n", &name, "-o", "json"], None)?.json()?;
+        let template = &stored["spec"]["template"];
+        let is_plain = template["spec"]["containers"][0].get("lifecycle").is_none();
+        ensure!(is_plain && template["metadata"].get("annotations").is_none(), "namespace {number}: {template}");
+    }
+    Ok(())
+}
+
+const ROLLOUT_CRD: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: rollouts.argoproj.io}
+spec:
+  group: argoproj.io
+  scope: Namespaced
+  names: {kind: Rollout, listKind: RolloutList, plural: rollouts, singular: rollout}
+  versions:
+    - name: v1alpha1
+      served: true
+      storage: true
+      schema:
+        openAPIV3Schema:
+          type: object
+          properties:
+            spec: {type: object, x-kubernetes-preserve-unknown-fields: true}
+            status: {type: object, x-kubernetes-preserve-unknown-fields: true}
+";
+
+/// A Rollout of the pods of [`web`], with these annotations in YAML flow style.
+fn rollout(name: &str, annotations: &str) -> String {
+    let labels = format!("app: {name}");
+    with_metadata(
+        &deployment(name, &labels, "{name: http, containerPort: 8080}"),
+        &format!("annotations: {{{annotations}}}"),
+    )
+    .replace("apiVersion: apps/v1\nkind: Deployment", "apiVersion: argoproj.io/v1alpha1\nkind: Rollout")
+}
+
+/// There is no controller, and none is needed: what is stored tells.
+fn argo_rollouts(no502: &No502) -> anyhow::Result<()> {
+    no502.cluster.kubectl(&["apply", "-f", "-"], Some(ROLLOUT_CRD))?.success()?;
+    let established = ["wait", "--for=condition=Established", "crd/rollouts.argoproj.io", "--timeout=30s"];
+    no502.cluster.kubectl(&established, None)?.success()?;
+    let room = Room::new(no502)?;
+    let enabled = "no502.dev/inject: enabled";
+
+    let web = rollout("web", enabled);
+    room.apply(&web)?
+        .says("Warning: no502: Rollout \"web\": added preStop sleep 10s to container web, grace 30s -> 40s")?;
+    let before = room.get("rollout/web")?;
+    let template = &before["spec"]["template"];
+    ensure!(template["spec"]["containers"][0]["lifecycle"]["preStop"] == json!({"sleep": {"seconds": 10}}), "{before}");
+    ensure!(template["spec"]["terminationGracePeriodSeconds"] == 40, "{before}");
+    ensure!(template["metadata"]["annotations"][MARKER].is_string(), "{before}");
+    // Neither knows how the list of containers is merged: both send it whole, without the sleep.
+    for words in ["apply -f -", "apply --server-side --force-conflicts -f -"] {
+        for _ in 0..REPEATED_TIMES {
+            room.kubectl_with(words, &web)?.quiet()?;
+            let after = room.get("rollout/web")?;
+            ensure!(after["metadata"]["generation"] == before["metadata"]["generation"], "{words}: {after}");
+            ensure!(after["spec"] == before["spec"], "{words}: {after}\nwas\n{before}");
+        }
+    }
+    // Nor does the sleep stay beside an own hook, or in the marker.
+    room.apply(&(rollout("web", enabled) + EXEC_HOOK))?.quiet()?;
+    let own = room.get("rollout/web")?["spec"]["template"].take();
+    let hook = &own["spec"]["containers"][0]["lifecycle"]["preStop"];
+    ensure!(*hook == json!({"exec": {"command": ["/bin/drain"]}}), "{own}");
+    ensure!(!own["metadata"].to_string().contains("preStop"), "the marker claims a sleep: {own}");
+
+    // Its kind is not one of those that are injected without being asked.
+    room.apply(&rollout("plain", ""))?.quiet()?;
+    let plain = room.get("rollout/plain")?;
+    ensure!(plain["spec"]["template"]["spec"]["containers"][0].get("lifecycle").is_none(), "{plain}");
+    ensure!(plain["spec"]["template"]["metadata"].get("annotations").is_none(), "{plain}");
+
+    // Its template is that of a Deployment, which is asked about itself.
+    let by_reference = "{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {name: by-reference, annotations: \
+                        {no502.dev/inject: enabled}}, spec: {selector: {matchLabels: {app: web}}, workloadRef: \
+                        {apiVersion: apps/v1, kind: Deployment, name: web}}}";
+    room.apply(by_reference)?.quiet()?;
+    ensure!(room.get("rollout/by-reference")?["spec"].get("template").is_none(), "a template came from nowhere");
+
+    room.given(&service("served", "app: served", "{port: 80, targetPort: 8080}"))?;
+    room.apply(&(rollout("served", "") + EXEC_HOOK))?.warned("[readiness-missing]")?;
+    room.kubectl("label rollout served team=shop")?.quiet()?;
     Ok(())
 }

@@ -10,15 +10,12 @@ use crate::{
     cluster::Version,
     no502::{No502, soon},
     random::Random,
-    rollouts::Rollouts,
-    room::{PATIENCE, Room, Said, service},
+    rollouts::{MARKER, Rollouts},
+    room::{EXEMPT_NAMESPACE, PATIENCE, Room, Said, service},
     trial::E2e,
-    ways::{Change, Subject, Way},
+    ways::{Change, Subject, Way, podless, second_image},
 };
 
-/// The API server leaves it out of admission, as the installed webhooks do.
-const EXEMPT_NAMESPACE: &str = "kube-system";
-const MARKER: &str = "no502.dev/injected";
 const STEPS: u32 = 60;
 const SEED: u64 = 502;
 
@@ -94,7 +91,7 @@ const ROWS: [Row; 13] = [
     row("both", add_both, Some(remove_both), Hook::Own("exec"), Probe::Own("httpGet"), none),
     row("grace", lower_grace, None, Hook::Injected, Probe::None, none),
     row("container", add_container, None, Hook::Injected, Probe::None, none),
-    row("image", next_image, None, Hook::Injected, Probe::None, none),
+    row("image", second_image, None, Hook::Injected, Probe::None, none),
     row("rename", rename_container, None, Hook::Injected, Probe::None, sends_stored_hooks),
     // The sleep comes with what the user sends, so it is the user's in a container that is new.
     row("renamed", rename_container, None, Hook::Stays, Probe::None, |way| !sends_stored_hooks(way)),
@@ -212,28 +209,6 @@ fn remove_marker(object: &mut Value) {
     object["spec"]["template"]["metadata"]["annotations"][MARKER] = Value::Null;
 }
 
-fn next_image(object: &mut Value) {
-    first(object)["image"] = json!("example.invalid/web:2");
-}
-
-/// A Deployment without pods, whose controller is done as soon as it has seen it.
-fn deployment(name: &str) -> Value {
-    let labels = json!({"app": name});
-    let container = json!({
-        "name": "web", "image": "example.invalid/web:1", "ports": [{"name": "http", "containerPort": 8080}],
-    });
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name},
-        "spec": {
-            "replicas": 0,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
-        },
-    })
-}
-
 /// A namespace that asks for readiness probes, with Services for the rows about them.
 fn room_with_probes<'a>(no502: &'a No502, served: &[&str]) -> anyhow::Result<Room<'a>> {
     let room = Room::new(no502)?;
@@ -242,7 +217,7 @@ fn room_with_probes<'a>(no502: &'a No502, served: &[&str]) -> anyhow::Result<Roo
     room.apply(&served.iter().map(service).collect::<String>())?.done()?;
     soon("no502 knows the namespace and its Services", PATIENCE, || {
         for name in served {
-            let question = Subject::new(&no502.cluster, &room.name, deployment(name))?;
+            let question = Subject::new(&no502.cluster, &room.name, podless(name))?;
             let said = question.kubectl("create --dry-run=server -f -", Some(&question.file))?;
             ensure!(said.0.stderr.contains("TCP readiness"), "{said}");
         }
@@ -263,7 +238,7 @@ fn all_rows(no502: &No502, way: Way) -> anyhow::Result<()> {
 }
 
 fn one_row(room: &Room<'_>, way: Way, row: &Row) -> anyhow::Result<()> {
-    let mut subject = Subject::new(&room.no502.cluster, &room.name, deployment(row.name))?;
+    let mut subject = Subject::new(&room.no502.cluster, &room.name, podless(row.name))?;
     subject.create(way)?.done()?;
     let before = Rollouts::of(room, row.name)?;
     let injected = if SERVED.contains(&row.name) { Probe::Injected } else { Probe::None };
@@ -294,8 +269,10 @@ fn write_and_repeat(
     subject.write(way, change)?.done()?;
     let after = Rollouts::of(room, name)?;
     is_sound(&after)?;
-    let new_sets = after.replica_sets.len() - before.replica_sets.len();
-    ensure!(new_sets <= 1 && after.generation <= before.generation + 1, "more than one rollout: {before:?}\n{after:?}");
+    ensure!(
+        after.replica_sets.len() <= before.replica_sets.len() + 1 && after.generation <= before.generation + 1,
+        "more than one rollout: {before:?}\n{after:?}"
+    );
     subject.write(way, change)?.done().context("repeated")?;
     let repeated = Rollouts::of(room, name)?;
     // `kubectl replace` strips the annotation of the Deployment's controller, or brings kubectl's own up to date: a new
@@ -375,7 +352,7 @@ fn without_marker(template: &Value) -> Value {
 /// The commands that change something else leave the hook as it is, before and after the user has an own one.
 fn commands_in_between(no502: &No502) -> anyhow::Result<()> {
     let room = Room::new(no502)?;
-    let mut subject = Subject::new(&no502.cluster, &room.name, deployment("web"))?;
+    let mut subject = Subject::new(&no502.cluster, &room.name, podless("web"))?;
     subject.create(Way::Apply)?.done()?;
     for expected in [Hook::Injected, Hook::Own("exec")] {
         if expected != Hook::Injected {
@@ -416,7 +393,7 @@ fn commands_in_between(no502: &No502) -> anyhow::Result<()> {
 /// What is not marked is the user's: it is not taken out for another handler, and the user is told why the write fails.
 fn without_the_marker(no502: &No502) -> anyhow::Result<()> {
     let room = Room::new(no502)?;
-    let mut subject = Subject::new(&no502.cluster, &room.name, deployment("web"))?;
+    let mut subject = Subject::new(&no502.cluster, &room.name, podless("web"))?;
     subject.create(Way::Apply)?.done()?;
     subject.write(Way::JsonPatch, remove_marker)?.done()?;
     let before = Rollouts::of(&room, "web")?;
@@ -440,8 +417,8 @@ fn without_the_marker(no502: &No502) -> anyhow::Result<()> {
 fn sixty_random_writes(no502: &No502) -> anyhow::Result<()> {
     let name = "written-at-random";
     let room = room_with_probes(no502, &[name])?;
-    let mut ours = Subject::new(&no502.cluster, &room.name, deployment(name))?;
-    let mut twin = Subject::new(&no502.cluster, EXEMPT_NAMESPACE, deployment(name))?;
+    let mut ours = Subject::new(&no502.cluster, &room.name, podless(name))?;
+    let mut twin = Subject::new(&no502.cluster, EXEMPT_NAMESPACE, podless(name))?;
     let both_say = |ours: Said, twin: Said, what: &str| {
         let same = ours.0.status.success() == twin.0.status.success();
         ensure!(same, "{what}: without no502 {twin}\nwith no502 {ours}");
@@ -509,7 +486,7 @@ const RANDOM_CHANGES: [(&str, Change); 11] = [
     ("no hook", remove_hook),
     ("grace 35", lower_grace),
     ("container side", add_container),
-    ("image 2", next_image),
+    ("image 2", second_image),
     ("image 1", |object| first(object)["image"] = json!("example.invalid/web:1")),
 ];
 

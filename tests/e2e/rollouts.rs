@@ -8,6 +8,9 @@ use crate::{
     room::{PATIENCE, Room},
 };
 
+/// no502's annotation on a pod template.
+pub(crate) const MARKER: &str = "no502.dev/injected";
+
 /// A Deployment as its controller has seen it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Rollouts {
@@ -56,6 +59,6 @@ impl Rollouts {
 
     /// no502's annotation, empty where there is none.
     pub(crate) fn marker(&self) -> &str {
-        self.template["metadata"]["annotations"]["no502.dev/injected"].as_str().unwrap_or_default()
+        self.template["metadata"]["annotations"][MARKER].as_str().unwrap_or_default()
     }
 }

@@ -8,10 +8,14 @@ use serde_json::Value;
 use crate::{
     cluster::client::Output,
     no502::{No502, soon},
+    ways::podless,
 };
 
 /// Anything that the control plane does by itself takes less.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The API server leaves it out of admission, as the installed webhooks do.
+pub(crate) const EXEMPT_NAMESPACE: &str = "kube-system";
 
 /// A namespace of its own for one trial.
 #[derive(Debug)]
@@ -25,6 +29,12 @@ impl<'a> Room<'a> {
     /// Makes the namespace.
     pub(crate) fn new(no502: &'a No502) -> anyhow::Result<Self> {
         Ok(Self { no502, name: no502.cluster.namespace()?, barriers: Cell::new(0) })
+    }
+
+    /// The namespace in which no502 is not asked, for what a trial is compared with. All trials share it: what is written here
+    /// has the name of a room in its own.
+    pub(crate) fn exempt(no502: &'a No502) -> Self {
+        Self { no502, name: EXEMPT_NAMESPACE.to_owned(), barriers: Cell::new(0) }
     }
 
     /// `kubectl apply -f -` in this namespace.
@@ -53,6 +63,19 @@ impl<'a> Room<'a> {
             self.apply(yaml)?.done()?;
         }
         self.settle()
+    }
+
+    /// `kubectl annotate` on the Namespace, and waits until no502 knows: until a new Deployment makes it say this; with an empty
+    /// text, until it says nothing.
+    pub(crate) fn annotate(&self, annotations: &str, text: &str) -> anyhow::Result<()> {
+        self.kubectl(&format!("annotate namespace {} {annotations}", self.name))?.quiet()?;
+        let question = podless("question").to_string();
+        soon(&format!("no502 knows {annotations}"), PATIENCE, || {
+            let said = self.kubectl_with("create --dry-run=server -f -", &question)?;
+            let is_known = if text.is_empty() { said.0.stderr.is_empty() } else { said.0.stderr.contains(text) };
+            ensure!(is_known, "{said}");
+            said.done().map(drop)
+        })
     }
 
     /// An object as it is stored.

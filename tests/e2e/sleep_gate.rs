@@ -11,12 +11,12 @@ use serde_json::Value;
 use crate::{
     cluster::Version,
     no502::{No502, soon},
+    rollouts::MARKER,
     room::{PATIENCE, Room, deployment},
     trial::E2e,
 };
 
 const GATE: &str = "PodLifecycleSleepAction";
-const MARKER: &str = "no502.dev/injected";
 
 pub(crate) fn trials() -> Vec<E2e> {
     const GATE_OFF: &[&str] = &["--feature-gates=PodLifecycleSleepAction=false"];

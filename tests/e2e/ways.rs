@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::{ControlPlane, client::Output},
-    room::Said,
+    room::{Room, Said},
 };
 
 /// How a Deployment is written.
@@ -60,6 +60,30 @@ impl Way {
 /// A change that a user makes to a Deployment, to the file or to what is stored. Null stands for what is removed.
 pub(crate) type Change = fn(&mut Value);
 
+/// A Deployment without pods, whose controller is done as soon as it has seen it. Its container is `web`.
+pub(crate) fn podless(name: &str) -> Value {
+    let labels = json!({"app": name});
+    let ports = json!([{"name": "http", "containerPort": 8080}]);
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "web", "image": "example.invalid/web:1", "ports": ports}]},
+            },
+        },
+    })
+}
+
+/// Another image, as the next release has.
+pub(crate) fn second_image(object: &mut Value) {
+    object["spec"]["template"]["spec"]["containers"][0]["image"] = json!("example.invalid/web:2");
+}
+
 /// A Deployment, the file its user has, and the way it is written.
 #[derive(Debug)]
 pub(crate) struct Subject<'a> {
@@ -84,6 +108,13 @@ impl<'a> Subject<'a> {
             way if way.is_declarative() => self.write_file(way, &self.file, &json!({})),
             _ => self.kubectl("apply -f -", Some(&self.file)),
         }
+    }
+
+    /// Creates it in its room as one that was there before no502 was: with nothing injected. When this returns, no502 injects.
+    pub(crate) fn create_before_no502(&self, room: &Room<'_>, way: Way) -> anyhow::Result<()> {
+        room.annotate("no502.dev/inject=disabled", "")?;
+        self.create(way)?.quiet()?;
+        room.annotate("no502.dev/inject-", "added preStop sleep")
     }
 
     /// Makes the change in the file, and in the cluster.

@@ -1,4 +1,43 @@
-//! Tests of the whole, in one binary.
+//! Tests of the whole, in one binary. `cargo test --test it NAME` runs those of one module.
+//!
+//! | core: bytes in, bytes out | |
+//! | --- | --- |
+//! | `verdicts` | what each rule says about an object: `tests/fixtures/RULE/` |
+//! | `transitions` | which writes are denied, warned about, let through: `tests/transitions/` |
+//! | `injections` | what is added to a template, and what is left alone: `tests/fixtures/injections/` |
+//! | `mutation_rows` | each row of the specification of the injections has a proof |
+//! | `injection_laws` | the laws of the injections, on random templates and settings |
+//! | `properties` | what holds for every cluster and every write, on random ones |
+//! | `reviews` | bodies that are no proper review |
+//! | `manifest` | the reading of manifests |
+//! | `fix_styles` | the edits of `fix`, in every style that YAML allows |
+//!
+//! | program: real processes and sockets | |
+//! | --- | --- |
+//! | `server` | the webhook port over TLS |
+//! | `bad_input` | what is no good request, sent to that port |
+//! | `certs` | certificates and their rotation |
+//! | `serve_cli` | how `serve` says that it cannot |
+//! | `dev` | `serve --dev` |
+//! | `check` | `check` |
+//! | `fix` | `fix` on files: `tests/fixtures/fix/` |
+//! | `fix_live` | `fix --undo --live` |
+//!
+//! | repository and real manifests | |
+//! | --- | --- |
+//! | `deploy` | the manifests that install no502 |
+//! | `tidy` | rules that neither the compiler nor clippy knows |
+//! | `corpus` | `check` over real manifests that were judged by hand (`NO502_CORPUS`) |
+//! | `risks` | the rules about pod templates over the same manifests |
+//!
+//! | what those stand on | |
+//! | --- | --- |
+//! | `stage` | manifests become a cluster, a write becomes a review, an answer is taken apart |
+//! | `worlds` | random clusters and writes |
+//! | `templates` | random pod templates |
+//! | `oracle` | a second opinion on what is denied |
+//! | `rig` | a whole server on loopback, and its clients |
+//! | `kube_api` | a small API server in memory, for `certs` |
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the functions around a test may fail like the test itself")]
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::worlds::{Dice, Object, without_nulls};
+use crate::worlds::{self, Dice, Object, without_nulls};
 
 /// One write to one workload, and the cluster around it.
 #[derive(Debug, Clone)]
@@ -175,17 +175,7 @@ fn template(dice: &mut Dice) -> Value {
         _ => Value::Null,
     };
     let metadata = without_nulls(json!({ "labels": { "app": "web" }, "annotations": annotations }));
-    let mut containers = vec![container(dice, "web")];
-    if dice.chance(40) {
-        containers.push(container(dice, "php"));
-    }
-    let init = dice.maybe(20, |dice| {
-        let mut init = container(dice, "init");
-        if dice.chance(50) {
-            init["restartPolicy"] = json!("Always");
-        }
-        json!([init])
-    });
+    let (mut containers, init) = worlds::containers(dice, container);
     if dice.chance(25) {
         make_ours(&mut containers[0]);
     }

@@ -380,7 +380,8 @@ fn container(dice: &mut Dice, name: &str) -> Value {
     }))
 }
 
-fn pod_spec(dice: &mut Dice) -> Value {
+/// One or two containers, and now and then an init container or a native sidecar.
+pub(crate) fn containers(dice: &mut Dice, container: fn(&mut Dice, &str) -> Value) -> (Vec<Value>, Value) {
     let mut containers = vec![container(dice, "web")];
     if dice.chance(40) {
         containers.push(container(dice, "php"));
@@ -392,6 +393,11 @@ fn pod_spec(dice: &mut Dice) -> Value {
         }
         json!([init])
     });
+    (containers, init)
+}
+
+fn pod_spec(dice: &mut Dice) -> Value {
+    let (containers, init) = containers(dice, container);
     without_nulls(json!({
         "containers": containers,
         "initContainers": init,
