@@ -35,7 +35,7 @@ const CHART_HELP: &str = "fix what it renders to: helm template CHART | no502 fi
 /// Behind what would be done, but for the mode of the settings.
 const HELD_BACK: &str = "; the annotation no502.dev/inject: warn holds it back";
 
-/// Adds what no502 injects to manifests, in place: preStop sleep, grace period and, where asked for, readiness probes
+/// Adds preStop sleeps, grace periods and, on request, readiness probes to manifests, in place
 ///
 /// Edits the YAML or JSON text and adds nothing but lines and raised numbers: comments, order and style stay. Of what is there only what
 /// it put in itself is written again or, once it is stale, taken out. All files are one world, so that

@@ -138,7 +138,7 @@ fn the_namespace_of_objects_that_name_none_can_be_set() {
 fn the_help_opens_with_all_that_is_added() {
     let outcome = Folder::new().fix(&["--help"]);
     let first = outcome.out.lines().next().unwrap();
-    assert!(["preStop", "grace period", "readiness probes"].iter().all(|it| first.contains(it)), "{first}");
+    assert!(["preStop", "grace periods", "readiness probes"].iter().all(|it| first.contains(it)), "{first}");
     assert!(outcome.out.contains("-n, --namespace <NS>"), "{}", outcome.out);
 }
 
