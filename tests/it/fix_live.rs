@@ -30,6 +30,8 @@ struct Cluster {
     is_busy: bool,
     /// The lists are refused.
     is_closed: bool,
+    /// What the API server says to a list of Rollouts.
+    rollouts_verdict: Option<(u16, &'static str)>,
     /// What the API server says to each write.
     verdict: Option<(u16, &'static str)>,
     writes: usize,
@@ -62,12 +64,13 @@ async fn answer(api: Api, request: Request<Incoming>) -> Result<Response<Full<By
     let path = head.uri.path().strip_prefix("/apis/").unwrap_or_default();
     let has_rollouts = api.lock().objects.iter().any(|(plural, _)| *plural == "rollouts");
     let rollouts = path.strip_prefix("argoproj.io/v1alpha1/").filter(|it| has_rollouts && it.contains("rollouts"));
+    let refusal = api.lock().rollouts_verdict.filter(|_| path.starts_with("argoproj.io/"));
     let path = path.strip_prefix("apps/v1/").or(rollouts).unwrap_or_default();
     let (code, object) = match (&head.method, path.split('/').collect::<Vec<_>>().as_slice()) {
         (&Method::GET, [plural]) => list(&api, plural, None),
         (&Method::GET, ["namespaces", namespace, plural]) => list(&api, plural, Some(namespace)),
         (&Method::PATCH, ["namespaces", namespace, plural, name]) => write(&api, namespace, plural, name, &body),
-        _ => status(404, "no such path"),
+        _ => refusal.map_or_else(|| status(404, "no such path"), |(code, message)| status(code, message)),
     };
     Ok(Response::builder().status(code).body(Full::new(Bytes::from(object.to_string()))).unwrap())
 }
@@ -290,6 +293,11 @@ fn rollouts_are_looked_at_where_there_are_any() {
     assert!(rig.api.object("canary")["spec"]["template"]["spec"]["containers"][0]["lifecycle"].is_null());
     let outcome = Rig::new(shop()).undo(&["rollout/canary"]);
     assert_eq!(outcome.err, "no502: there is no Rollout \"canary\" in namespace shop\n");
+    let rig = Rig::new(Cluster { rollouts_verdict: Some((403, "you may not list rollouts")), ..shop() });
+    let outcome = rig.undo(&["--yes"]);
+    assert_eq!(outcome.err, "no502: Rollouts are not looked at: you may not list rollouts\n");
+    assert!(outcome.out.ends_with("took the injections out of 3 objects\n"), "{outcome:?}");
+    assert_eq!(rig.undo(&["rollout/canary"]).code, 3);
 }
 
 #[test]

@@ -226,6 +226,11 @@ async fn list(client: &Client, namespace: Option<&str>, names: &[Name]) -> kube:
         loop {
             let page = match all.list(&parameters).await {
                 Err(kube::Error::Api(status)) if kind.is_custom && status.code == 404 => break,
+                // Whoever may not list them is told so whether or not the cluster knows the kind.
+                Err(kube::Error::Api(status)) if kind.is_custom && status.code == 403 && names.is_empty() => {
+                    super::super::report(&anyhow!("{}s are not looked at: {}", kind.name, status.message));
+                    break;
+                }
                 other => other?,
             };
             for object in page.items {
