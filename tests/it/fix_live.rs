@@ -67,10 +67,11 @@ async fn answer(api: Api, request: Request<Incoming>) -> Result<Response<Full<By
     let refusal = api.lock().rollouts_verdict.filter(|_| path.starts_with("argoproj.io/"));
     let path = path.strip_prefix("apps/v1/").or(rollouts).unwrap_or_default();
     let (code, object) = match (&head.method, path.split('/').collect::<Vec<_>>().as_slice()) {
+        (_, [""]) => refusal.map_or_else(|| status(404, "no such path"), |(code, message)| status(code, message)),
         (&Method::GET, [plural]) => list(&api, plural, None),
         (&Method::GET, ["namespaces", namespace, plural]) => list(&api, plural, Some(namespace)),
         (&Method::PATCH, ["namespaces", namespace, plural, name]) => write(&api, namespace, plural, name, &body),
-        _ => refusal.map_or_else(|| status(404, "no such path"), |(code, message)| status(code, message)),
+        _ => status(404, "no such path"),
     };
     Ok(Response::builder().status(code).body(Full::new(Bytes::from(object.to_string()))).unwrap())
 }
