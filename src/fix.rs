@@ -22,7 +22,7 @@ use crate::manifest::{Document, Outline, Source};
 use edit::Splice;
 pub use {
     annotation::{Renamed, tidied, without_empty_map},
-    taken::{taken_out, would},
+    taken::taken_out,
 };
 
 /// The most often that one text is read again to find out which edits cannot be proven: enough for several of them among

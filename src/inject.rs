@@ -2,6 +2,7 @@
 //! itself changes the template, never below what is there (reference: mutations 11.2).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod conditional;
 mod grace_period;
 mod handler_repair;
 mod marker;
@@ -15,7 +16,10 @@ mod undo;
 use json_patch::Patch;
 use serde_json::Value;
 
-pub use self::undo::{marker_after_renames, undo};
+pub use self::{
+    conditional::would,
+    undo::{marker_after_renames, undo},
+};
 pub(crate) use self::{
     grace_period::{GRACE, grace_seconds, longest_sleep},
     marker::is_own_sleep,

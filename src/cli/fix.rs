@@ -21,8 +21,8 @@ use super::{Exit, Failure};
 use crate::{
     check::{Candidate, candidates, common_folder},
     facts::DEFAULT_NAMESPACE,
-    fix::{Change, Direction, Edited, Refusal, Renamed, edit, taken_out, tidied, without_empty_map, would},
-    inject::{self, Outcome, inject, undo},
+    fix::{Change, Direction, Edited, Refusal, Renamed, edit, taken_out, tidied, without_empty_map},
+    inject::{self, Outcome, inject, undo, would},
     manifest::{self, Document, Level, Loaded, Problem, Source},
     policy::Policies,
     snapshot::Snapshot,

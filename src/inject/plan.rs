@@ -8,6 +8,7 @@ use smol_str::SmolStr;
 
 use super::{
     CONTAINERS_MAX, Candidate, Injection, Notice, Outcome,
+    conditional::would,
     grace_period::{self, GRACE},
     handler_repair::{self, Handler, Superseded},
     marker::Marker,
@@ -335,11 +336,7 @@ impl<'a> Plan<'a> {
         self.marker = marker;
         for notice in self.notices.iter_mut().skip(told).filter(|it| it.outcome == Outcome::Injected) {
             notice.outcome = Outcome::WouldInject;
-            for (done, would) in [("added ", "would add "), ("raised ", "would raise "), ("moved ", "would move ")] {
-                if let Some(rest) = notice.text.strip_prefix(done) {
-                    notice.text = format!("{would}{rest}");
-                }
-            }
+            notice.text = would(&notice.text);
         }
     }
 

@@ -18,8 +18,8 @@ use kube::{
 use super::{Exit, Failure};
 use crate::{
     facts::{Facts, Workload},
-    fix::{taken_out, would},
-    inject::{MARKER, undo},
+    fix::taken_out,
+    inject::{MARKER, undo, would},
 };
 
 /// How long one request may take.
