@@ -10,16 +10,14 @@ mod operations;
 mod plan;
 mod pre_stop;
 mod readiness_probe;
+mod renames;
 mod stripped;
 mod undo;
 
 use json_patch::Patch;
 use serde_json::Value;
 
-pub use self::{
-    conditional::would,
-    undo::{marker_after_renames, undo},
-};
+pub use self::{conditional::would, renames::marker_after_renames, undo::undo};
 pub(crate) use self::{
     grace_period::{GRACE, grace_seconds, longest_sleep},
     marker::is_own_sleep,

@@ -87,19 +87,6 @@ impl Marker {
         injected.readiness.filter(|_| injected.has_its_probe(probe) && !probe.has_other)
     }
 
-    /// A container that gets another name in place, and nothing else, keeps what is ours.
-    pub(super) fn follow_renames(&mut self, old: &Workload, new: &Workload) {
-        let (before, after) = (&old.template.containers, &new.template.containers);
-        for container in after.iter().filter(|it| !before.iter().any(|old| old.name == it.name)) {
-            let same_place = before.iter().find(|it| (it.kind, it.index) == (container.kind, container.index));
-            let is_same = |it: &&Container| Container { name: container.name.clone(), ..(*it).clone() } == *container;
-            let renamed = same_place.filter(|it| !after.iter().any(|new| new.name == it.name)).filter(is_same);
-            if let Some(injected) = renamed.and_then(|it| self.containers.remove(&it.name)) {
-                self.containers.insert(container.name.clone(), injected);
-            }
-        }
-    }
-
     /// Drops what somebody else has changed or removed since: it is not ours any more.
     pub(super) fn keep_only_what_stands(&mut self, workload: &Workload) {
         let containers = &workload.template.containers;

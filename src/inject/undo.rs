@@ -60,33 +60,3 @@ pub fn undo(workload: &Workload) -> Result<Option<Patch>, PatchError> {
     }
     patch.finish().map(Some)
 }
-
-/// The annotation's text where containers have got another name since: an entry of a container that is not there belongs to the one
-/// container without an entry that has exactly what the entry says. `None` if there is nothing of the kind.
-///
-/// For files, of which nobody knows how they were before.
-#[must_use]
-pub fn marker_after_renames(workload: &Workload) -> Option<String> {
-    let mut marker = Marker::of(workload);
-    let containers = &workload.template.containers;
-    let orphans: Vec<_> =
-        marker.containers.keys().filter(|it| !containers.iter().any(|other| other.name == **it)).cloned().collect();
-    let mut is_changed = false;
-    for orphan in orphans {
-        let Some(injected) = marker.get(&orphan).cloned() else { continue };
-        let mut fitting = containers.iter().filter(|container| {
-            let entry = Marker { containers: [(container.name.clone(), injected.clone())].into(), ..Marker::default() };
-            container.kind == ContainerKind::Regular
-                && marker.get(&container.name).is_none()
-                && (injected.pre_stop.is_none() || entry.own_sleep(container).is_some())
-                && (injected.readiness.is_none() || entry.own_probe(container).is_some())
-        });
-        if let (Some(renamed), None) = (fitting.next(), fitting.next()) {
-            let name = renamed.name.clone();
-            marker.containers.remove(&orphan);
-            marker.containers.insert(name, injected);
-            is_changed = true;
-        }
-    }
-    is_changed.then(|| marker.to_string())
-}
