@@ -33,7 +33,8 @@
 //! - The core (everything up to [`warning`] in the table) does no I/O, knows no clock and no `async`; a lint and a test keep it so.
 //! - A rule never denies. A link rule never even says "broken": it looks at one world, the engine compares two.
 //! - A write is denied only for what it breaks or asks for itself; writing an object again as it is, is never denied.
-//! - A patch is applied to a copy and reviewed again before it is sent, and touches nothing but hooks, grace period and our marker.
+//! - A patch is applied to a copy and reviewed again before it is sent, and touches nothing but hooks, readiness probes,
+//!   the grace period and our marker.
 //! - A fault of ours is an HTTP error, so that the failure policy decides; never `allowed: false`.
 //! - A snapshot is immutable; a review sees one moment.
 
