@@ -2,8 +2,10 @@
 //! API server's defaults filled in (reference: rules K29), so that files, watches and reviews give the same facts.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod command;
 mod ingress;
 mod labels;
+mod mesh;
 mod meta;
 mod own;
 mod service;
@@ -16,11 +18,12 @@ use smol_str::SmolStr;
 pub use self::{
     ingress::{Backend, BackendPlace, Ingress, ReadTimeout},
     labels::{Labels, is_runtime_key},
+    mesh::Mesh,
     meta::{Controller, Meta, ReleaseOwners},
     own::{MARKER, OWN_PREFIX, OwnAnnotations},
     service::{Service, ServicePort},
     workload::{
-        Container, ContainerKind, ContainerPort, Handlers, Mesh, PodTemplate, PreStop, Probe, ProbeRole, Workload,
+        Container, ContainerKind, ContainerPort, Handlers, PodTemplate, PreStop, Probe, ProbeRole, Workload,
         WorkloadForm,
     },
 };
@@ -218,7 +221,7 @@ impl Namespace {
     fn read(meta: Meta, object: &wire::Object<'_>) -> Self {
         let metadata = object.metadata.0.as_ref();
         let label = |key: &str| metadata.and_then(|it| it.labels.text(key)).unwrap_or_default();
-        let linkerd = metadata.and_then(|it| it.annotations.text(workload::LINKERD_INJECT)).unwrap_or_default();
+        let linkerd = metadata.and_then(|it| it.annotations.text(mesh::LINKERD_INJECT)).unwrap_or_default();
         Self {
             meta,
             injects_istio: label("istio-injection") == "enabled" || !label("istio.io/rev").is_empty(),

@@ -5,10 +5,7 @@ use std::{ops::Range, sync::Arc};
 use serde_json::value::RawValue;
 use smol_str::SmolStr;
 
-use super::{Labels, MARKER, Meta, OwnAnnotations, PortRef, Protocol, wire};
-
-/// Annotation by which Linkerd's proxy is asked for, on pods and on namespaces.
-pub(super) const LINKERD_INJECT: &str = "linkerd.io/inject";
+use super::{Labels, MARKER, Mesh, Meta, OwnAnnotations, PortRef, Protocol, command, wire};
 
 /// Labels of nodes that name their operating system; the second one is the old form.
 const OS_LABELS: [&str; 2] = ["kubernetes.io/os", "beta.kubernetes.io/os"];
@@ -197,26 +194,6 @@ pub struct Handlers {
     pub has_other: bool,
 }
 
-/// What a template says to the injector of a service mesh (reference: mutations 3).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "independent marks")]
-pub struct Mesh {
-    /// `sidecar.istio.io/inject: "true"` as label or annotation.
-    pub asks_for_istio: bool,
-    /// `sidecar.istio.io/inject: "false"` as label or annotation.
-    pub refuses_istio: bool,
-    /// `sidecar.istio.io/nativeSidecar: "false"`: the proxy is a regular container.
-    pub is_classic: bool,
-    /// `proxy.istio.io/config` says how long the proxy drains, or that it waits for its connections.
-    pub sets_drain: bool,
-    /// `sidecar.istio.io/rewriteAppHTTPProbers: "false"`: probes go through the proxy, which accepts every connection.
-    pub keeps_probes: bool,
-    /// `linkerd.io/inject` says that its proxy comes into the pods.
-    pub asks_for_linkerd: bool,
-    /// `linkerd.io/inject: disabled`.
-    pub refuses_linkerd: bool,
-}
-
 impl Workload {
     pub(super) fn read(meta: &Meta, object: &wire::Object<'_>, same: Option<(&RawValue, &Self)>) -> Option<Self> {
         let spec = object.spec.0.as_ref()?;
@@ -353,7 +330,7 @@ impl Container {
             kind,
             index,
             ports: first..ports.len(),
-            is_idle: is_idle(&container.command.0),
+            is_idle: command::is_idle(&container.command.0),
             probes: probes.into_iter().filter_map(|(role, probe)| Probe::read(role, probe)).collect(),
             has_startup_probe: container.startup_probe.is_present(),
             readiness: container.readiness_probe.0.as_ref().map(Handlers::read),
@@ -380,24 +357,6 @@ impl Handlers {
     }
 }
 
-impl Mesh {
-    fn read(metadata: &wire::Metadata<'_>) -> Self {
-        let text = |key| metadata.labels.text(key).or_else(|| metadata.annotations.text(key)).unwrap_or_default();
-        let config = text("proxy.istio.io/config");
-        Self {
-            asks_for_istio: text("sidecar.istio.io/inject") == "true",
-            refuses_istio: text("sidecar.istio.io/inject") == "false",
-            is_classic: text("sidecar.istio.io/nativeSidecar") == "false",
-            keeps_probes: text("sidecar.istio.io/rewriteAppHTTPProbers") == "false",
-            asks_for_linkerd: ["enabled", "ingress"].contains(&text(LINKERD_INJECT)),
-            refuses_linkerd: text(LINKERD_INJECT) == "disabled",
-            sets_drain: ["terminationDrainDuration", "EXIT_ON_ZERO_ACTIVE_CONNECTIONS"]
-                .iter()
-                .any(|it| config.contains(it)),
-        }
-    }
-}
-
 impl Probe {
     fn read(role: ProbeRole, probe: &wire::Maybe<wire::Probe<'_>>) -> Option<Self> {
         let probe = probe.0.as_ref()?;
@@ -416,11 +375,9 @@ impl PreStop {
             sleep_seconds: hook.sleep.0.as_ref().map(|it| it.seconds.int().unwrap_or_default()),
             has_exec: hook.exec.is_present(),
             has_request: hook.http_get.is_present() || hook.tcp_socket.is_present(),
-            exec_sleep_seconds: hook.exec.0.as_ref().and_then(exec_sleep_seconds),
-            may_wait: hook.exec.0.as_ref().is_some_and(may_wait),
-            is_bare_sleep: hook.exec.0.as_ref().is_some_and(|it| {
-                matches!(it.command.0.as_slice(), [sleep, seconds] if sleep.text() == "sleep" && seconds.text().parse::<i64>().is_ok())
-            }),
+            exec_sleep_seconds: hook.exec.0.as_ref().and_then(command::exec_sleep_seconds),
+            may_wait: hook.exec.0.as_ref().is_some_and(command::may_wait),
+            is_bare_sleep: hook.exec.0.as_ref().is_some_and(command::is_bare_sleep),
         }
     }
 
@@ -431,67 +388,9 @@ impl PreStop {
     }
 }
 
-/// `Start-Sleep 15`, `/wait-shutdown`, `drain.sh`: how long they take is anybody's guess.
-fn may_wait(exec: &wire::Exec<'_>) -> bool {
-    let says_so = |text: &str| ["sleep", "wait", "drain"].iter().any(|it| text.contains(it));
-    exec.command.0.iter().any(|it| says_so(&it.text().to_ascii_lowercase()))
-}
-
-/// `["/bin/sleep", "infinity"]`, `["sh", "-c", "sleep 1d"]`, `["tail", "-f", "/dev/null"]`.
-fn is_idle(command: &[wire::Scalar<'_>]) -> bool {
-    let words = match command {
-        [shell, flags, script] if is_script(shell.text(), flags.text()) => words_of(script.text()),
-        _ => return command.first().is_some_and(|it| is_program(it.text(), &["sleep", "tail"])),
-    };
-    matches!(words.as_slice(), [sleep, _] if is_program(sleep, &["sleep"]))
-}
-
-/// Seconds of `["sleep", "15"]`, `["/bin/sh", "-c", "sleep 15"]` and `["sh", "-c", "sleep 15 && nginx -s quit"]`.
-fn exec_sleep_seconds(exec: &wire::Exec<'_>) -> Option<i64> {
-    let command: Vec<&str> = exec.command.0.iter().map(wire::Scalar::text).collect();
-    let words = match command.as_slice() {
-        [shell, flags, script] if is_script(shell, flags) => words_of(script),
-        _ => command,
-    };
-    match words.as_slice() {
-        [sleep, length, ..] if is_program(sleep, &["sleep"]) => sleep_seconds(length),
-        _ => None,
-    }
-}
-
-/// `15`, `15s`, `1m`, `1h`.
-fn sleep_seconds(length: &str) -> Option<i64> {
-    let unit = length.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(length.len());
-    let (number, unit) = length.split_at(unit);
-    let factor = match unit {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        _ => return None,
-    };
-    number.parse::<i64>().ok()?.checked_mul(factor)
-}
-
-/// `sh -c`, `bash -ec`.
-fn is_script(shell: &str, flags: &str) -> bool {
-    is_program(shell, &SHELLS) && flags.starts_with('-') && flags.ends_with('c')
-}
-
-/// The words of a script; commands are parted by what a shell parts them by.
-fn words_of(script: &str) -> Vec<&str> {
-    let is_gap = |letter: char| letter.is_whitespace() || [';', '&', '|'].contains(&letter);
-    script.split(is_gap).filter(|it| !it.is_empty()).collect()
-}
-
-const SHELLS: [&str; 4] = ["sh", "bash", "ash", "dash"];
-
 fn never_surges(strategy: &wire::Strategy<'_>) -> bool {
     let surge = strategy.rolling_update.0.as_ref().map(|it| &it.max_surge);
     surge.is_some_and(|it| it.int() == Some(0) || it.text() == "0%")
-}
-
-fn is_program(path: &str, names: &[&str]) -> bool {
-    names.contains(&path.rsplit('/').next().unwrap_or(path))
 }
 
 #[cfg(test)]
