@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use jiff::Timestamp;
 use no502::{
     policy::{InjectionSettings, Policies},
-    review::Half,
+    review::{self, Half},
     snapshot::{Resource, Snapshot, Store},
 };
 use serde::Deserialize;
@@ -262,4 +262,62 @@ fn no_expectation_is_left_over() {
         assert!(["yaml", "fixed.yaml"].contains(&rest), "{}: what is it for?", path.display());
         assert!(path.with_file_name(format!("{case}.yaml")).exists(), "{}: there is no {case}.yaml", path.display());
     }
+}
+
+fn served_web() -> (Value, Value) {
+    let container =
+        json!({ "name": "web", "image": "shop/web:1", "ports": [{ "name": "http", "containerPort": 8080 }] });
+    let template = json!({ "metadata": { "labels": { "app": "web" } }, "spec": { "containers": [container] } });
+    let web = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": { "name": "web", "namespace": "shop" },
+        "spec": { "template": template },
+    });
+    let spec = json!({ "selector": { "app": "web" }, "ports": [{ "port": 80, "targetPort": "http" }] });
+    let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web", "namespace": "shop" }, "spec": spec });
+    (web, service)
+}
+
+/// What the audit log and the metrics are told: each injection with its outcome, and who set what, in one bounded line.
+#[test]
+fn injections_and_settings_are_told_to_audit_log_and_metrics() {
+    let (web, service) = served_web();
+    let annotations = json!({
+        "no502.dev/preset": "gke-neg",
+        "no502.dev/readiness": "inject",
+        "no502.dev/app-drain-seconds": "soon",
+        "no502.dev/reason": format!("a\n\"b\" {}", "x".repeat(1_000)),
+    });
+    let metadata = json!({ "name": "shop", "annotations": annotations });
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
+    let snapshot = stage::cluster([&namespace, &service]);
+    let request = Request::create(&web);
+    let answer = stage::ask(Half::Mutate, &request, &snapshot, &Policies::default(), stage::now());
+    assert_eq!(answer.audit["injections"], "settings=ignored,prestop=injected,grace=injected,readiness=injected");
+    let settings = answer.audit["settings"].as_str().unwrap();
+    assert!(
+        settings
+            .starts_with("prestop-sleep-seconds by namespace shop; readiness by namespace shop; reason: \"a  b  xxx"),
+        "{settings}"
+    );
+    assert!(settings.chars().count() < 300 && !settings.contains(char::is_control), "{settings}");
+    let reply = review::review(Half::Mutate, &request.body(), &snapshot, &Policies::default(), stage::now()).unwrap();
+    let told: Vec<_> = reply.summary.injections.iter().map(|(name, outcome)| format!("{name}={outcome}")).collect();
+    assert_eq!(told.join(","), answer.audit["injections"].as_str().unwrap());
+}
+
+#[test]
+fn the_kill_switch_allows_everything() {
+    let (web, service) = served_web();
+    let mut broken = service.clone();
+    stage::set(&mut broken, "/spec/selector/app", &json!("wbe"));
+    let snapshot = stage::cluster([&web, &service]);
+    let ask = |is_enabled| {
+        let policies = Policies { is_enabled, ..Policies::default() };
+        stage::ask(Half::Validate, &Request::update(&service, &broken), &snapshot, &policies, stage::now())
+    };
+    assert!(!ask(true).is_allowed);
+    let off = ask(false);
+    assert!(off.is_allowed && off.warnings.is_empty(), "{off:?}");
 }
