@@ -279,7 +279,12 @@ impl<'a> Plan<'a> {
             }
             (None, None) => {}
         }
+        // The grace period stands in the last line, and is counted with it.
+        let last = texts.pop();
         for text in texts {
+            self.say(&["prestop"], Outcome::Injected, text);
+        }
+        if let Some(text) = last {
             self.say(injections, Outcome::Injected, text);
         }
     }
