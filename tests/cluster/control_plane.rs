@@ -4,7 +4,6 @@ use std::{
     fs,
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    process::Command,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -137,6 +136,11 @@ impl ControlPlane {
         self.pki.ca_certificate()
     }
 
+    /// Writes a kubeconfig for a component of a node.
+    pub(crate) fn write_kubeconfig(&self, file: &Path, user: &str, group: Option<&str>) -> Result<(), Error> {
+        self.pki.kubeconfig(file, &self.apiserver_url(), user, group)
+    }
+
     /// The folder of this control plane, removed when it stops; a place for a test's own files too.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
@@ -266,7 +270,7 @@ impl ControlPlane {
         let client_url = format!("http://127.0.0.1:{}", free_port()?);
         let peer_url = format!("http://127.0.0.1:{}", free_port()?);
         let data = self.folder.path().join("etcd-data");
-        let mut command = component(&self.binaries.etcd);
+        let mut command = Process::component(&self.binaries.etcd);
         command
             .arg(format!("--name={name}"))
             .arg(format!("--data-dir={}", data.display()))
@@ -296,7 +300,7 @@ impl ControlPlane {
     }
 
     fn try_start_apiserver(&self) -> Result<Start, Error> {
-        let mut command = component(&self.binaries.apiserver);
+        let mut command = Process::component(&self.binaries.apiserver);
         command
             .arg(format!("--etcd-servers={}", self.etcd_client.url()))
             .arg("--bind-address=127.0.0.1")
@@ -331,7 +335,7 @@ impl ControlPlane {
     fn start_controller_manager(&mut self, program: &Path) -> Result<(), Error> {
         let kubeconfig = self.folder.path().join("controller-manager.kubeconfig");
         self.pki.kubeconfig(&kubeconfig, &self.apiserver_url(), "system:kube-controller-manager", None)?;
-        let mut command = component(program);
+        let mut command = Process::component(program);
         command
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!("--service-account-private-key-file={}", self.tokens.private.display()))
@@ -408,12 +412,7 @@ impl Wait {
     fn of(self, process: &Process) -> Error {
         match self {
             Self::Failed(error) => error,
-            Self::Late(deadline) => Error::Late {
-                component: process.name(),
-                deadline: Box::new(deadline),
-                log: process.log().to_owned(),
-                tail: process.log_tail(),
-            },
+            Self::Late(deadline) => Error::Deadline(deadline).with_log(process),
         }
     }
 }
@@ -439,13 +438,6 @@ fn await_start(
         })
     });
     waited.map_err(|error| error.of(process))
-}
-
-/// A command with nothing of our environment: etcd, for one, takes settings from it.
-fn component(program: &Path) -> Command {
-    let mut command = Process::command(program);
-    command.env_clear();
-    command
 }
 
 /// A port nobody listens on at this moment.

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, process::ExitStatus};
 
-use super::wait::Deadline;
+use super::{process::Process, wait::Deadline};
 
 /// A failure of the test control plane. Each message is complete: no cause has to be printed after it.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,15 @@ pub(crate) enum Error {
     /// A Go module of ours is not as the harness expects it.
     #[error("{}: no line with the version of {module}", file.display())]
     NoModuleVersion { file: PathBuf, module: &'static str },
+    /// A program of the machine itself is not there.
+    #[error("{program} is not installed")]
+    NotInPath { program: &'static str },
+    /// pip could not get a wheel.
+    #[error("downloading {package} failed ({status}): {stderr}")]
+    Download { package: &'static str, status: ExitStatus, stderr: String },
+    /// What this machine lacks for a node.
+    #[error("{0}")]
+    Unfit(String),
     /// There is nowhere to keep the built programs.
     #[error("no folder for the built programs: set HOME or XDG_CACHE_HOME")]
     NoCacheFolder,
@@ -61,6 +70,17 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// Adds the log of the component that is to blame for a deadline that passed.
+    pub(crate) fn with_log(self, process: &Process) -> Self {
+        let Self::Deadline(deadline) = self else { return self };
+        Self::Late {
+            component: process.name(),
+            deadline: Box::new(deadline),
+            log: process.log().to_owned(),
+            tail: process.log_tail(),
+        }
+    }
+
     /// Wraps an I/O error: `act` completes "cannot ...".
     pub(crate) fn io(act: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

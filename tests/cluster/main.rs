@@ -14,6 +14,14 @@ use clap::{Parser, Subcommand};
 mod cluster;
 
 use cluster::{Binaries, ControlPlane, Options, Version};
+#[cfg(target_os = "linux")]
+use cluster::{
+    NodeBinaries,
+    node::{self, Node},
+    sandbox::{self, Role},
+};
+
+const NODE_VERSION: Version = Version::V1_37;
 
 const CHECK_INTERVAL_SECONDS: u64 = 1;
 
@@ -35,11 +43,14 @@ enum Command {
         #[arg(long, default_value_t = Version::V1_37)]
         version: Version,
     },
+    /// Start a control plane with a node and an ingress controller, in namespaces of their own, and a shell in there; needs root
+    #[cfg(target_os = "linux")]
+    Node,
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run() {
+        Ok(code) => code,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
@@ -47,26 +58,56 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command) -> anyhow::Result<()> {
+fn run() -> anyhow::Result<ExitCode> {
+    #[cfg(target_os = "linux")]
+    let role = sandbox::role()?;
+    #[cfg(target_os = "linux")]
+    if let Role::Done(code) = role {
+        return Ok(code);
+    }
+    let command = Args::parse().command;
     cluster::interrupt::watch()?;
     match command {
         Command::Build => build(),
-        Command::Up { version } => up(*version),
+        Command::Up { version } => up(version),
+        #[cfg(target_os = "linux")]
+        Command::Node => node(&role),
     }
 }
 
-fn build() -> anyhow::Result<()> {
+/// Outside: gets everything ready and goes inside. Inside: a whole cluster.
+#[cfg(target_os = "linux")]
+fn node(role: &Role) -> anyhow::Result<ExitCode> {
+    let Role::Inside(place) = role else {
+        sandbox::check_prerequisites()?;
+        Binaries::find_or_build(NODE_VERSION)?;
+        NodeBinaries::find_or_build(NODE_VERSION)?;
+        return Ok(sandbox::run_inside()?);
+    };
+    let control_plane = ControlPlane::start(node::options(Options::new(NODE_VERSION))?)?;
+    let mut node = Node::start(place, &control_plane).inspect_err(|_| control_plane.keep_logs())?;
+    node.start_ingress_controller(&control_plane).inspect_err(|_| control_plane.keep_logs())?;
+    writeln!(stdout(), "# Kubernetes {NODE_VERSION} with a node, Ctrl-C ends it; enter it from another shell:")?;
+    writeln!(stdout(), "nsenter --net --mount --pid --target $(pgrep -f 'cluster node' | tail -n1) env KUBECONFIG={} PATH={}:$PATH bash", control_plane.kubeconfig().display(), "x")?;
+    loop {
+        control_plane.check()?;
+        node.check()?;
+        thread::sleep(Duration::from_secs(CHECK_INTERVAL_SECONDS));
+    }
+}
+
+fn build() -> anyhow::Result<ExitCode> {
     for version in Version::BUILT {
         let Binaries { etcd, apiserver, controller_manager, kubectl, helm } = Binaries::find_or_build(version)?;
         for path in [etcd, apiserver].into_iter().chain(controller_manager).chain([kubectl, helm]) {
             writeln!(stdout(), "{version}: {}", path.display())?;
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs until a component ends on its own, which is an error, or an interrupt ends the program.
-fn up(version: Version) -> anyhow::Result<()> {
+fn up(version: Version) -> anyhow::Result<ExitCode> {
     let control_plane = ControlPlane::start(Options::new(version))?;
     writeln!(stdout(), "# Kubernetes {version} at {}, Ctrl-C ends it", control_plane.apiserver_url())?;
     writeln!(stdout(), "export KUBECONFIG={}", control_plane.kubeconfig().display())?;

@@ -7,14 +7,21 @@ pub(crate) mod client;
 pub(crate) mod control_plane;
 mod error;
 mod etcd;
+#[cfg(target_os = "linux")]
+pub(crate) mod image;
 pub(crate) mod interrupt;
+#[cfg(target_os = "linux")]
+pub(crate) mod node;
 mod pki;
 pub(crate) mod process;
 mod progress;
 mod run_folder;
+#[cfg(target_os = "linux")]
+pub(crate) mod sandbox;
 mod version;
 pub(crate) mod wait;
+mod wheel;
 
-pub(crate) use binaries::Binaries;
+pub(crate) use binaries::{Binaries, NodeBinaries};
 pub(crate) use control_plane::{ControlPlane, Options};
 pub(crate) use version::Version;

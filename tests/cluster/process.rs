@@ -38,6 +38,18 @@ static SETPRIV: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
     works.is_ok_and(|status| status.success()).then_some(setpriv)
 });
 
+/// Runs a program of the system to its end and gives what it printed; an error if it did not succeed.
+pub(crate) fn output_of(command: &mut Command) -> Result<String, Error> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().map_err(Error::io("run", &program))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let arguments = command.get_args().map(|argument| format!(" {}", argument.to_string_lossy()));
+    let call = arguments.fold(program, |call, argument| call + &argument);
+    Err(Error::Client { call, status: output.status, stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+}
+
 /// A running child process that writes to a log file.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -59,17 +71,34 @@ impl Process {
         command
     }
 
+    /// The same with nothing of our environment: etcd, for one, takes settings from it.
+    pub(crate) fn component(program: &Path) -> Command {
+        let mut command = Self::command(program);
+        command.env_clear();
+        command
+    }
+
     /// Starts the command in a process group of its own, without input; what it writes is added to `log`.
     pub(crate) fn start(name: &'static str, mut command: Command, log: &Path) -> Result<Self, Error> {
         let output = File::options().create(true).append(true).open(log).map_err(Error::io("write", log))?;
         let errors = output.try_clone().map_err(Error::io("write", log))?;
-        command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
+        command.stdout(output).stderr(errors);
+        Self::start_group(name, command, log.to_owned())
+    }
+
+    /// The same without a log: it writes where we write.
+    pub(crate) fn start_attached(name: &'static str, command: Command) -> Result<Self, Error> {
+        Self::start_group(name, command, PathBuf::new())
+    }
+
+    fn start_group(name: &'static str, mut command: Command, log: PathBuf) -> Result<Self, Error> {
+        command.stdin(Stdio::null()).process_group(0);
         let ((child, group), undo) = interrupt::undoable(|| {
             let child = spawn_from_lasting_thread(command).map_err(Error::io("start", name))?;
             let group = Pid::from_child(&child);
             Ok::<_, Error>(((child, group), Box::new(move || kill_and_reap(group)) as _))
         })?;
-        Ok(Self { name, child: Mutex::new(child), group, log: log.to_owned(), undo: Mutex::new(Some(undo)) })
+        Ok(Self { name, child: Mutex::new(child), group, log, undo: Mutex::new(Some(undo)) })
     }
 
     /// The name given at the start.

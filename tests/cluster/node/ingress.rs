@@ -1,0 +1,78 @@
+//! Contour and Envoy on the node itself: what Contour does with an Ingress is what it does in any cluster. It sets no
+//! retries unless an annotation of the Ingress asks for them.
+
+use std::{net::TcpStream, path::Path, time::Duration};
+
+use serde_json::json;
+
+use super::{INGRESS_ADDRESS, INGRESS_CLASS};
+use crate::cluster::{
+    ControlPlane, NodeBinaries,
+    error::Error,
+    process::{self, Process},
+    wait::{self, Look},
+};
+
+const XDS_ADDRESS: &str = "127.0.0.1";
+const XDS_PORT: &str = "8001";
+const START_LIMIT_SECONDS: u64 = 60;
+
+/// Starts both and waits until Envoy listens, which it does once Contour has told it so.
+pub(super) fn start(binaries: &NodeBinaries, control_plane: &ControlPlane) -> Result<[Process; 2], Error> {
+    control_plane.kubectl(&["apply", "--server-side", "-f", &binaries.contour_crds.to_string_lossy()], None)?.success()?;
+    let class = json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "IngressClass",
+        "metadata": {"name": INGRESS_CLASS},
+        "spec": {"controller": "projectcontour.io/ingress-controller"},
+    });
+    control_plane.kubectl(&["apply", "-f", "-"], Some(&class.to_string()))?.success()?;
+    // Envoy listens for HTTP once there is a route.
+    let contour = start_contour(&binaries.contour, control_plane)?;
+    let envoy = start_envoy(binaries, control_plane)?;
+    Ok([envoy, contour])
+}
+
+fn start_contour(program: &Path, control_plane: &ControlPlane) -> Result<Process, Error> {
+    let port = INGRESS_ADDRESS.rsplit(':').next().unwrap_or_default();
+    let mut command = Process::component(program);
+    command
+        .args(["serve", "--insecure", "--disable-leader-election"])
+        .arg(format!("--kubeconfig={}", control_plane.kubeconfig().display()))
+        .arg(format!("--xds-address={XDS_ADDRESS}"))
+        .arg(format!("--xds-port={XDS_PORT}"))
+        .arg("--envoy-service-http-address=127.0.0.1")
+        .arg(format!("--envoy-service-http-port={port}"))
+        .args(["--http-address=127.0.0.1", "--health-address=127.0.0.1"])
+        .arg(format!("--ingress-class-name={INGRESS_CLASS}"));
+    let process = Process::start("contour", command, &control_plane.log("contour"))?;
+    await_listener(&process, &format!("{XDS_ADDRESS}:{XDS_PORT}"))?;
+    Ok(process)
+}
+
+fn start_envoy(binaries: &NodeBinaries, control_plane: &ControlPlane) -> Result<Process, Error> {
+    let config = control_plane.folder().join("envoy.json");
+    let admin = control_plane.folder().join("envoy.sock");
+    let mut bootstrap = std::process::Command::new(&binaries.contour);
+    bootstrap
+        .arg("bootstrap")
+        .arg(&config)
+        .arg(format!("--xds-address={XDS_ADDRESS}"))
+        .arg(format!("--xds-port={XDS_PORT}"))
+        .arg(format!("--admin-address={}", admin.display()));
+    process::output_of(&mut bootstrap)?;
+    let mut command = Process::component(&binaries.envoy);
+    command
+        .arg("-c")
+        .arg(&config)
+        .args(["--service-cluster", "default", "--service-node", "envoy-1", "--concurrency", "1", "--disable-hot-restart"]);
+    Process::start("envoy", command, &control_plane.log("envoy"))
+}
+
+fn await_listener(process: &Process, address: &str) -> Result<(), Error> {
+    wait::until(format!("{} listens at {address}", process.name()), Duration::from_secs(START_LIMIT_SECONDS), || {
+        process.must_run()?;
+        Ok(TcpStream::connect(address).map_or_else(|error| Look::NotYet(error.to_string()), |_| Look::Met(())))
+    })
+    .map_err(|error: Error| error.with_log(process))
+}

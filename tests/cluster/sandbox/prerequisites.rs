@@ -1,0 +1,40 @@
+//! What a machine must have for a test node, beside what is built: looked for before anything is started.
+
+use std::collections::BTreeSet;
+
+use crate::cluster::{binaries, process::program_in_path};
+
+/// Programs of the system, and the Debian packages that hold them.
+const PROGRAMS: [(&str, &str); 9] = [
+    ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("mount", "mount"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("runc", "runc"),
+    ("ldd", "libc-bin"),
+    ("python3", "python3-pip"),
+    ("rustc", "rustc"),
+];
+const CNI_PACKAGE: &str = "containernetworking-plugins";
+
+/// One line that says what is missing and how to get it, if anything is.
+pub(super) fn check() -> Result<(), String> {
+    if !cfg!(target_os = "linux") {
+        return Err("a test node needs Linux: run this in a Linux virtual machine".into());
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err("a test node needs root, for namespaces, mounts and control groups: run this with sudo -E".into());
+    }
+    let missing = PROGRAMS.iter().filter(|(program, _)| program_in_path(program).is_none());
+    let (mut names, mut packages): (Vec<&str>, BTreeSet<&str>) = missing.copied().unzip();
+    if binaries::cni_folder().is_none() {
+        names.push("CNI plugins");
+        packages.insert(CNI_PACKAGE);
+    }
+    if names.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = packages.into_iter().collect();
+    Err(format!("a test node needs {}: apt-get install {}", names.join(", "), packages.join(" ")))
+}
