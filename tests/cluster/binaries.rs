@@ -116,6 +116,17 @@ impl NodeBinaries {
     }
 }
 
+/// What a cluster with a node is made of, with versions.
+pub(crate) fn node_versions(version: Version) -> Result<Vec<(String, String)>, Error> {
+    let of = |module: &Module, program| Recipe::read(module, program).map(|it| it.version.trim_start_matches('v').to_owned());
+    Ok(vec![
+        ("Kubernetes".into(), of(&Module::kubernetes(version), "kubelet")?),
+        ("containerd".into(), of(&Module::containerd(), "containerd")?),
+        ("Contour".into(), of(&Module::contour(), "contour")?),
+        ("Envoy".into(), wheel::version()?),
+    ])
+}
+
 /// The folder with the CNI plugins that a node needs.
 pub(crate) fn cni_folder() -> Option<PathBuf> {
     let has_all = |folder: &PathBuf| ["ptp", "host-local", "loopback"].iter().all(|it| folder.join(it).is_file());

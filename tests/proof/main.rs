@@ -1,9 +1,209 @@
-//! The proof: rolling updates under load on a real cluster, with and without no502.
+//! The proof: rolling updates, scaling and broken manifests under load on a real cluster, with and without no502. `run` builds
+//! what it needs and starts it.
 
-#[expect(dead_code, reason = "the end-to-end tests use more of it than the proof")]
+#[expect(dead_code, unused_imports, reason = "the end-to-end tests use more of it than the proof")]
 #[path = "../cluster/mod.rs"]
 mod cluster;
-#[expect(dead_code, reason = "being built")]
+mod install;
 mod outcome;
+mod own_rollout;
+mod report;
+mod rollout;
+mod scenario;
+mod schedule;
+mod stage;
+mod surroundings;
+mod traffic;
 
-fn main() {}
+use std::{
+    io::{Write as _, stderr, stdout},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+
+use cluster::{
+    Binaries, ControlPlane, NodeBinaries, Options, Version,
+    image::{self, File},
+    node::{self, Node},
+    sandbox::{self, Place, Role},
+};
+use outcome::{Proof, Row};
+use scenario::{Scenario, Side};
+
+const VERSION: Version = Version::V1_37;
+const SHOP_IN_IMAGE: &str = "/shop";
+const SHOP_IMAGES: [&str; 2] = ["docker.io/library/no502-shop:1", "docker.io/library/no502-shop:2"];
+/// The row about no502's own restart.
+const OWN_ROLLOUT: &str = "own-restart";
+/// A machine on which the proof cannot run, as opposed to one on which it fails.
+const EXIT_CODE_UNFIT: u8 = 3;
+
+/// Shows on a real cluster what no502 is for: requests that fail without it, and none that fails with it.
+///
+/// Exit codes: 0 no request failed with no502, 1 some did or something broke, 2 wrong use, 3 this machine cannot run it.
+#[derive(Debug, Parser)]
+#[command(name = "tests/proof/run")]
+struct Args {
+    /// A folder for the report: index.html, proof.md, rollout.svg
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Only these rows, by their ids
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Leave out the runs without no502
+    #[arg(long)]
+    only_with: bool,
+    /// Take the mutating half away once no502 is installed: the proof must fail then
+    #[arg(long)]
+    without_injection: bool,
+    /// List the rows and end
+    #[arg(long)]
+    list: bool,
+    /// Only say whether this machine can run it
+    #[arg(long)]
+    check: bool,
+    /// The no502 program
+    #[arg(long, value_name = "FILE", hide = true, required_unless_present_any = ["list", "check"])]
+    no502: Option<PathBuf>,
+    /// The sample application
+    #[arg(long, value_name = "FILE", hide = true, required_unless_present_any = ["list", "check"])]
+    shop: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(stderr(), "error: {error:#}");
+            let is_unfit = matches!(error.downcast_ref(), Some(cluster::Error::Unfit(_)));
+            if is_unfit { ExitCode::from(EXIT_CODE_UNFIT) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    let role = sandbox::role()?;
+    if let Role::Done(code) = role {
+        return Ok(code);
+    }
+    let args = Args::parse();
+    let scenarios = chosen(&args.only)?;
+    if args.list {
+        return list();
+    }
+    cluster::interrupt::watch()?;
+    match role {
+        Role::Inside(place) => inside(&place, &args, &scenarios),
+        _ if args.check => Ok(sandbox::check_prerequisites().map(|()| ExitCode::SUCCESS)?),
+        _ => outside(&args),
+    }
+}
+
+/// Gets everything ready that needs the network, then goes inside.
+fn outside(args: &Args) -> anyhow::Result<ExitCode> {
+    sandbox::check_prerequisites()?;
+    Binaries::find_or_build(VERSION)?;
+    NodeBinaries::find_or_build(VERSION)?;
+    if let Some(folder) = &args.report {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    }
+    Ok(sandbox::run_inside()?)
+}
+
+fn inside(place: &Place, args: &Args, scenarios: &[Scenario]) -> anyhow::Result<ExitCode> {
+    let (Some(no502), Some(shop)) = (&args.no502, &args.shop) else { bail!("--no502 and --shop are missing") };
+    say("starting a cluster");
+    let control_plane = ControlPlane::start(node::options(Options::new(VERSION))?)?;
+    let played = Node::start(place, &control_plane)
+        .map_err(Into::into)
+        .and_then(|mut node| play(&control_plane, &mut node, args, no502, shop, scenarios));
+    let rows = played.inspect_err(|_| control_plane.keep_logs())?;
+    let holds = rows.iter().all(Row::holds);
+    let proof = Proof {
+        date: surroundings::date(),
+        versions: surroundings::versions()?,
+        machine: surroundings::machine(),
+        rows,
+    };
+    write!(stdout(), "\n{}", report::table(&proof))?;
+    if let Some(folder) = &args.report {
+        for file in report::write(&proof, folder)? {
+            say(&format!("written: {}", file.display()));
+        }
+    }
+    if !holds {
+        control_plane.keep_logs();
+        say("FAILED: requests failed with no502");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All left sides, then no502 is installed, then all right sides.
+fn play(
+    cluster: &ControlPlane,
+    node: &mut Node,
+    args: &Args,
+    no502: &Path,
+    shop: &Path,
+    scenarios: &[Scenario],
+) -> anyhow::Result<Vec<Row>> {
+    node.start_ingress_controller(cluster)?;
+    node.load(&image::build(cluster.folder(), &SHOP_IMAGES, &[File::program(shop, SHOP_IN_IMAGE)], &[SHOP_IN_IMAGE])?)?;
+    let without = if args.only_with {
+        vec![Vec::new(); scenarios.len()]
+    } else {
+        say("without no502");
+        schedule::play_all(cluster, shop, scenarios, Side::Without)?
+    };
+    say("installing no502");
+    install::install(cluster, node, no502)?;
+    if args.without_injection {
+        cluster.kubectl(&["delete", "mutatingwebhookconfiguration", "no502"], None)?.success()?;
+    }
+    say("with no502");
+    let with = schedule::play_all(cluster, shop, scenarios, Side::With)?;
+    let mut rows: Vec<Row> = scenarios
+        .iter()
+        .zip(without.into_iter().zip(with))
+        .map(|(scenario, (without, with))| scenario.row(without, with))
+        .collect();
+    if is_chosen(&args.only, OWN_ROLLOUT) {
+        say("own-restart: no502 itself is restarted");
+        rows.push(own_rollout::row(own_rollout::play(cluster)?));
+    }
+    cluster.check()?;
+    node.check()?;
+    Ok(rows)
+}
+
+/// The scenarios that `--only` names, in the order of the table.
+fn chosen(only: &[String]) -> anyhow::Result<Vec<Scenario>> {
+    let all = scenario::all();
+    let is_known = |id: &String| id == OWN_ROLLOUT || all.iter().any(|scenario| scenario.id == id);
+    if let Some(unknown) = only.iter().find(|id| !is_known(id)) {
+        bail!("--only {unknown}: there is no such row, --list names them");
+    }
+    Ok(all.into_iter().filter(|scenario| is_chosen(only, scenario.id)).collect())
+}
+
+fn is_chosen(only: &[String], id: &str) -> bool {
+    only.is_empty() || only.iter().any(|chosen| chosen == id)
+}
+
+fn list() -> anyhow::Result<ExitCode> {
+    for scenario in scenario::all() {
+        writeln!(stdout(), "{:16}{}", scenario.id, scenario.title)?;
+    }
+    writeln!(stdout(), "{OWN_ROLLOUT:16}{}", own_rollout::TITLE)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line to whoever waits.
+fn say(line: &str) {
+    // Nobody can be told that stderr is closed.
+    let _ = writeln!(stderr(), "proof: {line}");
+}

@@ -1,0 +1,76 @@
+//! no502 in the cluster, the way its users install it: an image, and the unchanged output of `no502 manifests`.
+
+use std::{
+    path::Path,
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use serde_json::json;
+
+use crate::{
+    cluster::{
+        ControlPlane,
+        image::{self, File},
+        node::Node,
+        process,
+        wait::{self, Look},
+    },
+    rollout,
+};
+
+/// Where `no502 manifests` puts it.
+pub(crate) const NAMESPACE: &str = "no502-system";
+pub(crate) const DEPLOYMENT: &str = "no502";
+/// Where the image has the program, like that of the Dockerfile.
+const PROGRAM_IN_IMAGE: &str = "/usr/local/bin/no502";
+const LIMIT_SECONDS: u64 = 180;
+const PROBE_NAMESPACE: &str = "default";
+
+/// Installs no502 and waits until writes are reviewed.
+pub(crate) fn install(cluster: &ControlPlane, node: &Node, program: &Path) -> anyhow::Result<()> {
+    let manifests = process::output_of(Command::new(program).arg("manifests"))?;
+    node.load(&image(cluster.folder(), program, &image_name(&manifests)?)?)?;
+    cluster.kubectl(&["apply", "-f", "-"], Some(&manifests))?.success()?;
+    rollout::await_complete(cluster, NAMESPACE, DEPLOYMENT)?;
+    await_guarding(cluster)
+}
+
+/// The image that the manifests ask for, as the container runtime names it.
+fn image_name(manifests: &str) -> anyhow::Result<String> {
+    let name = manifests.lines().find_map(|line| line.trim().strip_prefix("image: ")).context("the manifests name no image")?;
+    Ok(format!("docker.io/library/{}", name.trim_matches('"')))
+}
+
+/// The release program and the libraries that it loads; the image of the Dockerfile has those of Debian's.
+fn image(folder: &Path, program: &Path, name: &str) -> anyhow::Result<image::Image> {
+    let mut files = File::libraries_of(program)?;
+    files.push(File::program(program, PROGRAM_IN_IMAGE));
+    Ok(image::build(folder, &[name], &files, &[PROGRAM_IN_IMAGE])?)
+}
+
+/// Waits until the API server asks no502 and gets an answer.
+fn await_guarding(cluster: &ControlPlane) -> anyhow::Result<()> {
+    let probe = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "probe"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "probe"}},
+            "template": {
+                "metadata": {"labels": {"app": "probe"}},
+                "spec": {"containers": [{"name": "c", "image": "c", "ports": [{"containerPort": 8080}]}]},
+            },
+        },
+    });
+    let api = cluster.api()?;
+    let path = format!("/apis/apps/v1/namespaces/{PROBE_NAMESPACE}/deployments?dryRun=All");
+    wait::until("writes are reviewed", Duration::from_secs(LIMIT_SECONDS), || {
+        let made = api.post(&path, &probe)?.object()?;
+        let pod = &made["spec"]["template"]["spec"];
+        let is_injected = pod["containers"][0]["lifecycle"]["preStop"].is_object();
+        Ok::<_, anyhow::Error>(if is_injected { Look::Met(()) } else { Look::NotYet(pod.to_string()) })
+    })?;
+    Ok(())
+}
