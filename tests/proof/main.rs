@@ -1,7 +1,7 @@
 //! The proof: rolling updates, scaling and broken manifests under load on a real cluster, with and without no502. `run` builds
 //! what it needs and starts it.
 
-#[expect(dead_code, unused_imports, reason = "the end-to-end tests use more of it than the proof")]
+#[expect(dead_code, reason = "the end-to-end tests use more of it than the proof")]
 #[path = "../cluster/mod.rs"]
 mod cluster;
 mod install;
