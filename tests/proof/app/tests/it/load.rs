@@ -107,11 +107,7 @@ fn the_rate_does_not_wait_for_answers() {
     let between = arrivals.iter().max().expect("50").duration_since(*arrivals.iter().min().expect("50"));
     assert!(between < Duration::from_secs(3), "all were sent before the first one was given up: {between:?}");
 
-    let mut due: Vec<_> = loaded.records.iter().map(|record| record.at_ms).collect();
-    due.sort_unstable();
-    let off_grid: Vec<_> =
-        due.windows(2).map(|pair| pair[1] - pair[0]).filter(|gap| !(19..=21).contains(gap)).collect();
-    assert!(off_grid.is_empty(), "{off_grid:?} instead of 20 ms");
+    assert_eq!(loaded.gaps_other_than(20), [] as [u64; 0]);
 }
 
 #[test]
@@ -124,6 +120,7 @@ fn a_stopped_load_sends_what_it_owes() {
     loading.program.signal(Signal::CONT);
     let loaded = loading.finish();
     assert_eq!((loaded.ends(), loaded.records.len(), loaded.code), (vec!["ok"], 200, Some(0)));
+    assert_eq!(loaded.gaps_other_than(10), [] as [u64; 0], "nothing is left out");
     assert!(
         loaded.records.iter().any(|record| record.took_ms >= 400),
         "late requests say how late: {:?}",

@@ -90,6 +90,13 @@ impl Loaded {
         ends
     }
 
+    /// The times between due requests that are off the grid by more than the rounding to milliseconds.
+    pub(crate) fn gaps_other_than(&self, ms: u64) -> Vec<u64> {
+        let mut due: Vec<_> = self.records.iter().map(|record| record.at_ms).collect();
+        due.sort_unstable();
+        due.windows(2).map(|pair| pair[1] - pair[0]).filter(|gap| gap.abs_diff(ms) > 1).collect()
+    }
+
     pub(crate) fn count(&self, end: &str) -> usize {
         self.records.iter().filter(|record| record.end == end).count()
     }
