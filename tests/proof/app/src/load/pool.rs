@@ -88,7 +88,8 @@ impl Connection {
     /// Those of the system, and none of HTTP: nothing is written yet.
     pub(crate) async fn open(target: &Target) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(target.address()).await?.into_std()?;
-        stream.set_nodelay(true)?;
+        // A connection that is reset by now refuses it on some systems; the request will say what happened.
+        _ = stream.set_nodelay(true);
         let socket = stream.try_clone()?;
         let (sender, connection) = handshake(TokioIo::new(TcpStream::from_std(stream)?)).await?;
         // What goes wrong is told to the request.
