@@ -17,7 +17,7 @@ const EXIT_WRONG_USE: u8 = 2;
 
 /// The application and the load of the proof that no502 keeps its promise.
 #[derive(Debug, Parser)]
-#[command(name = "shop")]
+#[command(name = "shop", subcommand_required = true, arg_required_else_help = false)]
 enum Command {
     /// Answers HTTP requests until SIGTERM.
     Serve(serve::Args),

@@ -53,9 +53,15 @@ impl Pool {
     /// The longest idle connection that the peer has not closed; none if a new one is due.
     pub(crate) fn take(&self) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        // In this order: what the peer has closed does not count as idle.
-        idle.retain(Connection::is_open);
-        if idle.len() < IDLE_MIN { None } else { idle.pop_front() }
+        // What is known to be closed does not count as idle.
+        idle.retain(|connection| connection.sender.is_ready());
+        while idle.len() >= IDLE_MIN {
+            let connection = idle.pop_front()?;
+            if is_silent(&connection.socket) {
+                return Some(connection);
+            }
+        }
+        None
     }
 
     /// Keeps the connection as soon as it can take another request, unless the answer has closed it.
@@ -82,17 +88,13 @@ impl Connection {
     /// Those of the system, and none of HTTP: nothing is written yet.
     pub(crate) async fn open(target: &Target) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(target.address()).await?.into_std()?;
-        stream.set_nodelay(true)?;
+        // A connection that is reset by now refuses it on some systems; the request will say what happened.
+        _ = stream.set_nodelay(true);
         let socket = stream.try_clone()?;
         let (sender, connection) = handshake(TokioIo::new(TcpStream::from_std(stream)?)).await?;
         // What goes wrong is told to the request.
         tokio::spawn(async move { _ = connection.await });
         Ok(Self { sender, socket })
-    }
-
-    /// Whether a request can be written, as far as anybody on this side can know.
-    fn is_open(&self) -> bool {
-        self.sender.is_ready() && !self.sender.is_closed() && is_silent(&self.socket)
     }
 }
 

@@ -94,6 +94,9 @@ impl RecordFile {
     }
 
     fn line(&mut self, line: &str) -> anyhow::Result<()> {
-        writeln!(self.file, "{line}").with_context(|| format!("--out {}: writing failed", self.path.display()))
+        // In one piece: who reads the file meanwhile finds whole lines.
+        self.file
+            .write_all(format!("{line}\n").as_bytes())
+            .with_context(|| format!("--out {}: writing failed", self.path.display()))
     }
 }
