@@ -11,6 +11,7 @@ pub(crate) mod interrupt;
 mod pki;
 pub(crate) mod process;
 mod progress;
+pub(crate) mod rights;
 mod run_folder;
 mod version;
 pub(crate) mod wait;

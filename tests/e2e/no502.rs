@@ -36,6 +36,7 @@ const PROBE_NAMESPACE: &str = "default";
 #[derive(Debug)]
 pub(crate) struct No502 {
     pub(crate) cluster: Arc<ControlPlane>,
+    kubeconfig: PathBuf,
     webhook: SocketAddr,
     admin: SocketAddr,
     log: PathBuf,
@@ -44,10 +45,15 @@ pub(crate) struct No502 {
 }
 
 impl No502 {
-    /// Installs no502, starts it, and waits until writes are reviewed.
+    /// Installs no502, starts it as a cluster administrator, and waits until writes are reviewed.
     pub(crate) fn install(cluster: &Arc<ControlPlane>) -> anyhow::Result<Self> {
+        Self::install_as(cluster, cluster.kubeconfig())
+    }
+
+    /// The same as the user of another kubeconfig.
+    pub(crate) fn install_as(cluster: &Arc<ControlPlane>, kubeconfig: &Path) -> anyhow::Result<Self> {
         for _ in 0..PORT_ATTEMPTS {
-            let no502 = Self::new(Arc::clone(cluster))?;
+            let no502 = Self::new(Arc::clone(cluster), kubeconfig.to_owned())?;
             no502.be_called()?;
             no502.spawn(&[])?;
             match no502.await_ready() {
@@ -64,13 +70,13 @@ impl No502 {
 
     /// Another process for the same cluster, which nobody calls yet.
     pub(crate) fn replica(&self) -> anyhow::Result<Self> {
-        let replica = Self::new(Arc::clone(&self.cluster))?;
+        let replica = Self::new(Arc::clone(&self.cluster), self.kubeconfig.clone())?;
         replica.spawn(&[])?;
         replica.await_ready()?;
         Ok(replica)
     }
 
-    fn new(cluster: Arc<ControlPlane>) -> anyhow::Result<Self> {
+    fn new(cluster: Arc<ControlPlane>, kubeconfig: PathBuf) -> anyhow::Result<Self> {
         let address = || Ok::<_, anyhow::Error>(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
         let (webhook, admin) = (address()?, address()?);
         let log = cluster.log(&format!("{NAME}-{}", webhook.port()));
@@ -80,7 +86,7 @@ impl No502 {
             .timeout_global(Some(Duration::from_secs(HTTP_LIMIT_SECONDS)))
             .build()
             .into();
-        Ok(Self { cluster, webhook, admin, log, http, process: Mutex::new(None) })
+        Ok(Self { cluster, kubeconfig, webhook, admin, log, http, process: Mutex::new(None) })
     }
 
     /// Applies the manifests that make the API server call this process.
@@ -100,7 +106,7 @@ impl No502 {
             .env_clear()
             .arg("serve")
             .arg("--kubeconfig")
-            .arg(self.cluster.kubeconfig())
+            .arg(&self.kubeconfig)
             .args(["--listen", &self.webhook.to_string(), "--admin", &self.admin.to_string()])
             .args(["--drain-seconds", DRAIN_SECONDS])
             .args(flags);
