@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ fn everything_is_allowed_and_needed(cluster: &Arc<ControlPlane>) -> anyhow::Resu
     let kubeconfig = account(cluster, &manifests)?;
     let no502 = No502::install_as(cluster, &kubeconfig)?;
     let outcome = rights_are_right(&no502, &manifests);
-    outcome.with_context(|| format!("the last lines of no502's log:\n{}", no502.log_tail()))
+    outcome.map_err(|error| anyhow!("{error:#}\nthe last lines of no502's log:\n{}", no502.log_tail()))
 }
 
 fn rights_are_right(no502: &No502, manifests: &str) -> anyhow::Result<()> {
