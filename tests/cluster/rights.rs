@@ -17,7 +17,7 @@ use serde_json::Value;
 /// Arguments of kube-apiserver that add the audit log of no502's calls to its own log, a line each.
 pub(crate) const AUDIT_ARGS: &[&str] = &[
     concat!("--audit-policy-file=", env!("CARGO_MANIFEST_DIR"), "/tests/cluster/audit-policy.yaml"),
-    // Standard output; in this mode a line is written before its request is done.
+    // Standard output. A request waits for its line: the mode is blocking by default.
     "--audit-log-path=-",
 ];
 
@@ -250,28 +250,33 @@ impl Manifests {
         for binding in self.all::<RoleBinding>("RoleBinding")? {
             if is_ours(&binding.subjects) {
                 let place = format!("RoleBinding {}", name_of(&binding));
-                rights.extend(self.rights_of(&binding.role_ref, binding.metadata.namespace, place)?);
+                rights.extend(self.rights_of(&binding.role_ref, binding.metadata.namespace.as_ref(), place)?);
             }
         }
         Ok(rights)
     }
 
     /// The rights of a role, in the namespace of its binding if that has one.
-    fn rights_of(&self, role: &RoleRef, namespace: Option<String>, binding: String) -> Result<Vec<Right>, RightsError> {
+    fn rights_of(
+        &self,
+        role: &RoleRef,
+        namespace: Option<&String>,
+        binding: String,
+    ) -> Result<Vec<Right>, RightsError> {
         let rules = match role.kind.as_str() {
             "ClusterRole" => self
                 .all("ClusterRole")?
                 .into_iter()
                 .find_map(|it: ClusterRole| (name_of(&it) == role.name).then(|| it.rules.unwrap_or_default())),
             _ => self.all("Role")?.into_iter().find_map(|it: Role| {
-                let is_it = name_of(&it) == role.name && it.metadata.namespace == namespace;
+                let is_it = name_of(&it) == role.name && it.metadata.namespace.as_ref() == namespace;
                 is_it.then(|| it.rules.unwrap_or_default())
             }),
         };
         let (kind, name) = (role.kind.clone(), role.name.clone());
         let rules = rules.ok_or(RightsError::NoRole { binding, kind, name })?;
         let role = format!("{} {}", role.kind, role.name);
-        Ok(rules.iter().flat_map(|rule| expand(rule, &role, namespace.as_ref())).collect())
+        Ok(rules.iter().flat_map(|rule| expand(rule, &role, namespace)).collect())
     }
 }
 
@@ -280,7 +285,7 @@ fn name_of(object: &impl Metadata<Ty = ObjectMeta>) -> &str {
 }
 
 /// A rule, one thing at a time.
-fn expand(rule: &PolicyRule, role: &str, namespace: Option<&String>) -> Vec<Right> {
+fn expand(rule: &PolicyRule, of_role: &str, namespace: Option<&String>) -> Vec<Right> {
     let list = |words: &Option<Vec<String>>| words.clone().unwrap_or_default();
     let mut names: Vec<Option<String>> = list(&rule.resource_names).into_iter().map(Some).collect();
     if names.is_empty() {
@@ -298,7 +303,7 @@ fn expand(rule: &PolicyRule, role: &str, namespace: Option<&String>) -> Vec<Righ
         }
     }
     let right =
-        |verb: &String, target: &Target| Right { role: role.to_owned(), verb: verb.clone(), target: target.clone() };
+        |verb: &String, target: &Target| Right { role: of_role.to_owned(), verb: verb.clone(), target: target.clone() };
     targets.iter().flat_map(|target| rule.verbs.iter().map(move |verb| right(verb, target))).collect()
 }
 

@@ -52,28 +52,34 @@ impl No502 {
 
     /// The same as the user of another kubeconfig.
     pub(crate) fn install_as(cluster: &Arc<ControlPlane>, kubeconfig: &Path) -> anyhow::Result<Self> {
-        for _ in 0..PORT_ATTEMPTS {
-            let no502 = Self::new(Arc::clone(cluster), kubeconfig.to_owned())?;
-            no502.be_called()?;
-            no502.spawn(&[])?;
-            match no502.await_ready() {
-                Ok(_) => {
-                    no502.await_guarding()?;
-                    return Ok(no502);
-                }
-                Err(_) if no502.log_tail().contains(PORT_TAKEN) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        bail!("other programs took the ports of no502 {PORT_ATTEMPTS} times in a row")
+        let no502 = Self::running(cluster, kubeconfig, Self::be_called)?;
+        no502.await_guarding()?;
+        Ok(no502)
     }
 
     /// Another process for the same cluster, which nobody calls yet.
     pub(crate) fn replica(&self) -> anyhow::Result<Self> {
-        let replica = Self::new(Arc::clone(&self.cluster), self.kubeconfig.clone())?;
-        replica.spawn(&[])?;
-        replica.await_ready()?;
-        Ok(replica)
+        Self::running(&self.cluster, &self.kubeconfig, |_| Ok(()))
+    }
+
+    /// A process that says it is ready; `prepare` comes before its start.
+    fn running(
+        cluster: &Arc<ControlPlane>,
+        kubeconfig: &Path,
+        prepare: impl Fn(&Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
+        for _ in 0..PORT_ATTEMPTS {
+            let no502 = Self::new(Arc::clone(cluster), kubeconfig.to_owned())?;
+            prepare(&no502)?;
+            no502.spawn(&[])?;
+            match no502.await_ready() {
+                Ok(_) => return Ok(no502),
+                // Of another program, or the same one was found free twice.
+                Err(_) if no502.log_tail().contains(PORT_TAKEN) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bail!("the ports of no502 were taken {PORT_ATTEMPTS} times in a row")
     }
 
     fn new(cluster: Arc<ControlPlane>, kubeconfig: PathBuf) -> anyhow::Result<Self> {

@@ -109,7 +109,7 @@ fn rights(log: &str) -> Rights {
     Rights::new(MANIFESTS, log).unwrap()
 }
 
-fn printed(items: Vec<impl Display>) -> Vec<String> {
+fn printed(items: &[impl Display]) -> Vec<String> {
     items.iter().map(ToString::to_string).collect()
 }
 
@@ -133,7 +133,7 @@ fn a_rule_without_a_call_is_unused() {
         ("/scale", "patch deployments/scale.apps in home (Role keeper)"),
     ] {
         let rights = rights(&log_without(|line| line.contains(left_out), &[]));
-        assert_eq!(printed(rights.unused()), [unused]);
+        assert_eq!(printed(&rights.unused()), [unused]);
         assert_eq!(rights.faults(), [format!("allowed and never done: {unused}")]);
     }
 }
@@ -142,7 +142,7 @@ fn a_rule_without_a_call_is_unused() {
 fn a_call_uses_the_narrowest_right_only() {
     let wider =
         MANIFESTS.replace("resources: [pods], verbs: [list, watch]", "resources: [\"*\", pods], verbs: [list, watch]");
-    let unused = printed(Rights::new(&wider, &log(&[])).unwrap().unused());
+    let unused = printed(&Rights::new(&wider, &log(&[])).unwrap().unused());
     assert_eq!(unused, ["list * (ClusterRole reader)", "watch * (ClusterRole reader)"]);
 }
 
@@ -154,12 +154,12 @@ fn what_was_refused_is_forbidden_and_uses_nothing() {
     let rights = self::rights(&log(&[denied, by_quota]));
     let expected =
         ["create secrets key in home: 403, Allow, because", "get secrets other in home: 403, Forbid, because"];
-    assert_eq!(printed(rights.forbidden()), expected);
+    assert_eq!(printed(&rights.forbidden()), expected);
     assert_eq!(rights.faults().len(), 2, "{rights}");
 
     let refused = event(1, ACCOUNT, "list", "/api/v1/pods?limit=100", &pods(), 403, "forbid");
     let rights = self::rights(&log_without(|line| line.contains("limit=100") && line.contains("200"), &[refused]));
-    assert_eq!(printed(rights.unused()), ["list pods (ClusterRole reader)"]);
+    assert_eq!(printed(&rights.unused()), ["list pods (ClusterRole reader)"]);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn what_other_rules_allow_is_beyond_ours() {
         "get /healthz: 200, Allow, because",
         "list pods/log web in home: 200, Allow, because",
     ];
-    assert_eq!(printed(rights.beyond()), expected);
+    assert_eq!(printed(&rights.beyond()), expected);
     assert_eq!(rights.faults().len(), 3, "{rights}");
 }
 
@@ -210,7 +210,7 @@ fn a_log_or_manifests_that_make_no_sense_are_errors() {
 #[test]
 fn every_rule_of_the_manifests_counts() {
     let rights = Rights::new(&deploy::render(&Options::default()), "").unwrap();
-    let unused = printed(rights.unused());
+    let unused = printed(&rights.unused());
     assert_eq!(unused.len(), 9 * 2 + 2 * 2 + 1 + 3, "{rights}");
     for right in [
         "watch ingresses.networking.k8s.io (ClusterRole no502)",
