@@ -294,7 +294,7 @@ fn watch_rules() -> String {
     let watched: Vec<&Resource> = RESOURCES.iter().filter(|resource| resource.watch).collect();
     let rules = watched.chunk_by(|one, next| one.group == next.group).map(|group| {
         format!(
-            "- apiGroups: {}\n  resources: {}\n  verbs: [get, list, watch]",
+            "- apiGroups: {}\n  resources: {}\n  verbs: [list, watch]",
             list(&[group[0].group]),
             list(&names(group))
         )

@@ -15,6 +15,7 @@ pub(crate) mod node;
 mod pki;
 pub(crate) mod process;
 mod progress;
+pub(crate) mod rights;
 mod run_folder;
 #[cfg(target_os = "linux")]
 pub(crate) mod sandbox;

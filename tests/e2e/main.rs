@@ -11,6 +11,7 @@ mod random;
 mod removal;
 mod repairs;
 mod resilience;
+mod rights;
 mod rollouts;
 mod room;
 mod sleep_gate;
@@ -46,6 +47,7 @@ fn main() -> io::Result<ExitCode> {
         ("cleanup", cleanup::trials()),
         ("resilience", resilience::trials()),
         ("removal", removal::trials()),
+        ("rights", rights::trials()),
         ("sleep_gate", sleep_gate::trials()),
     ];
     let trials = trial::trials(&topics, &shared);

@@ -36,6 +36,7 @@ const PROBE_NAMESPACE: &str = "default";
 #[derive(Debug)]
 pub(crate) struct No502 {
     pub(crate) cluster: Arc<ControlPlane>,
+    kubeconfig: PathBuf,
     webhook: SocketAddr,
     admin: SocketAddr,
     log: PathBuf,
@@ -44,33 +45,44 @@ pub(crate) struct No502 {
 }
 
 impl No502 {
-    /// Installs no502, starts it, and waits until writes are reviewed.
+    /// Installs no502, starts it as a cluster administrator, and waits until writes are reviewed.
     pub(crate) fn install(cluster: &Arc<ControlPlane>) -> anyhow::Result<Self> {
-        for _ in 0..PORT_ATTEMPTS {
-            let no502 = Self::new(Arc::clone(cluster))?;
-            no502.be_called()?;
-            no502.spawn(&[])?;
-            match no502.await_ready() {
-                Ok(_) => {
-                    no502.await_guarding()?;
-                    return Ok(no502);
-                }
-                Err(_) if no502.log_tail().contains(PORT_TAKEN) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        bail!("other programs took the ports of no502 {PORT_ATTEMPTS} times in a row")
+        Self::install_as(cluster, cluster.kubeconfig())
+    }
+
+    /// The same as the user of another kubeconfig.
+    pub(crate) fn install_as(cluster: &Arc<ControlPlane>, kubeconfig: &Path) -> anyhow::Result<Self> {
+        let no502 = Self::running(cluster, kubeconfig, Self::be_called)?;
+        no502.await_guarding()?;
+        Ok(no502)
     }
 
     /// Another process for the same cluster, which nobody calls yet.
     pub(crate) fn replica(&self) -> anyhow::Result<Self> {
-        let replica = Self::new(Arc::clone(&self.cluster))?;
-        replica.spawn(&[])?;
-        replica.await_ready()?;
-        Ok(replica)
+        Self::running(&self.cluster, &self.kubeconfig, |_| Ok(()))
     }
 
-    fn new(cluster: Arc<ControlPlane>) -> anyhow::Result<Self> {
+    /// A process that says it is ready; `prepare` comes before its start.
+    fn running(
+        cluster: &Arc<ControlPlane>,
+        kubeconfig: &Path,
+        prepare: impl Fn(&Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
+        for _ in 0..PORT_ATTEMPTS {
+            let no502 = Self::new(Arc::clone(cluster), kubeconfig.to_owned())?;
+            prepare(&no502)?;
+            no502.spawn(&[])?;
+            match no502.await_ready() {
+                Ok(_) => return Ok(no502),
+                // Of another program, or the same one was found free twice.
+                Err(_) if no502.log_tail().contains(PORT_TAKEN) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bail!("the ports of no502 were taken {PORT_ATTEMPTS} times in a row")
+    }
+
+    fn new(cluster: Arc<ControlPlane>, kubeconfig: PathBuf) -> anyhow::Result<Self> {
         let address = || Ok::<_, anyhow::Error>(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
         let (webhook, admin) = (address()?, address()?);
         let log = cluster.log(&format!("{NAME}-{}", webhook.port()));
@@ -80,7 +92,7 @@ impl No502 {
             .timeout_global(Some(Duration::from_secs(HTTP_LIMIT_SECONDS)))
             .build()
             .into();
-        Ok(Self { cluster, webhook, admin, log, http, process: Mutex::new(None) })
+        Ok(Self { cluster, kubeconfig, webhook, admin, log, http, process: Mutex::new(None) })
     }
 
     /// Applies the manifests that make the API server call this process.
@@ -100,7 +112,7 @@ impl No502 {
             .env_clear()
             .arg("serve")
             .arg("--kubeconfig")
-            .arg(self.cluster.kubeconfig())
+            .arg(&self.kubeconfig)
             .args(["--listen", &self.webhook.to_string(), "--admin", &self.admin.to_string()])
             .args(["--drain-seconds", DRAIN_SECONDS])
             .args(flags);

@@ -16,6 +16,9 @@ use crate::{
 /// A test of the control plane. It passes with `Ok`; a panic (a failed assertion) fails it as an error does.
 pub(crate) type Run = fn(&ControlPlane) -> anyhow::Result<()>;
 
+/// A test that installs no502 itself.
+pub(crate) type Installing = fn(&Arc<ControlPlane>) -> anyhow::Result<()>;
+
 /// A test of no502.
 pub(crate) type Guarded = fn(&No502) -> anyhow::Result<()>;
 
@@ -32,6 +35,7 @@ pub(crate) struct E2e {
 #[derive(Clone, Copy, Debug)]
 enum Test {
     Bare(Run),
+    Installing(Installing),
     Guarded(Guarded),
 }
 
@@ -50,6 +54,11 @@ impl E2e {
     /// A test that disturbs the control plane, or changes what is there once per cluster; it gets one of its own.
     pub(crate) const fn own(name: &'static str, versions: &'static [Version], run: Run) -> Self {
         Self { name, versions, control_plane: Whose::Own, apiserver_args: &[], run: Test::Bare(run) }
+    }
+
+    /// A test that installs no502 in its own way, in a control plane of its own.
+    pub(crate) const fn own_installing(name: &'static str, versions: &'static [Version], run: Installing) -> Self {
+        Self { name, versions, control_plane: Whose::Own, apiserver_args: &[], run: Test::Installing(run) }
     }
 
     /// A test that keeps to a namespace of its own, with the one no502 that is installed in the shared control plane.
@@ -141,6 +150,7 @@ fn run_on(slot: &Slot, version: Version, test: E2e) -> Result<(), Failed> {
     let _logs = LogsOnPanic(control_plane);
     let outcome = match test.run {
         Test::Bare(run) => run(control_plane),
+        Test::Installing(run) => run(control_plane),
         Test::Guarded(run) => match test.control_plane {
             Whose::Shared => run_guarded(slot.no502(version)?, run),
             Whose::Own => run_guarded(&install(control_plane)?, run),

@@ -38,6 +38,7 @@
 //! | `oracle` | a second opinion on what is denied |
 //! | `rig` | a whole server on loopback, and its clients |
 //! | `kube_api` | a small API server in memory, for `certs` |
+//! | `rights` | the rights of the manifests beside an audit log |
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the functions around a test may fail like the test itself")]
 
@@ -61,6 +62,7 @@ mod oracle;
 mod properties;
 mod reviews;
 mod rig;
+mod rights;
 mod risks;
 mod serve_cli;
 mod server;
