@@ -12,12 +12,15 @@ use clap::{Parser, Subcommand};
 #[expect(dead_code, reason = "the tests use more of it than this program")]
 #[path = "mod.rs"]
 mod cluster;
+#[cfg(target_os = "linux")]
+#[expect(dead_code, reason = "the proof uses more of it than this program")]
+#[path = "node/mod.rs"]
+mod node;
 
 use cluster::{Binaries, ControlPlane, Options, Version};
 #[cfg(target_os = "linux")]
-use cluster::{
-    NodeBinaries,
-    node::{self, Node},
+use node::{
+    Node, NodeBinaries,
     sandbox::{self, Role},
 };
 
@@ -88,7 +91,12 @@ fn node(role: &Role) -> anyhow::Result<ExitCode> {
     let mut node = Node::start(place, &control_plane).inspect_err(|_| control_plane.keep_logs())?;
     node.start_ingress_controller(&control_plane).inspect_err(|_| control_plane.keep_logs())?;
     writeln!(stdout(), "# Kubernetes {NODE_VERSION} with a node, Ctrl-C ends it; enter it from another shell:")?;
-    writeln!(stdout(), "nsenter --net --mount --pid --target $(pgrep -f 'cluster node' | tail -n1) env KUBECONFIG={} PATH={}:$PATH bash", control_plane.kubeconfig().display(), "x")?;
+    writeln!(
+        stdout(),
+        "nsenter --net --mount --pid --target $(pgrep -f 'cluster node' | tail -n1) env KUBECONFIG={} PATH={}:$PATH bash",
+        control_plane.kubeconfig().display(),
+        "x"
+    )?;
     loop {
         control_plane.check()?;
         node.check()?;

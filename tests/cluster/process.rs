@@ -47,7 +47,11 @@ pub(crate) fn output_of(command: &mut Command) -> Result<String, Error> {
     }
     let arguments = command.get_args().map(|argument| format!(" {}", argument.to_string_lossy()));
     let call = arguments.fold(program, |call, argument| call + &argument);
-    Err(Error::Client { call, status: output.status, stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+    Err(Error::Client {
+        call,
+        status: output.status,
+        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
 }
 
 /// A running child process that writes to a log file.

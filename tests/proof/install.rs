@@ -1,21 +1,18 @@
 //! no502 in the cluster, the way its users install it: an image, and the unchanged output of `no502 manifests`.
 
-use std::{
-    path::Path,
-    process::Command,
-    time::Duration,
-};
+use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::Context as _;
 use serde_json::json;
 
 use crate::{
     cluster::{
-        ControlPlane,
-        image::{self, File},
-        node::Node,
-        process,
+        ControlPlane, process,
         wait::{self, Look},
+    },
+    node::{
+        Node,
+        image::{self, File},
     },
     rollout,
 };
@@ -39,7 +36,10 @@ pub(crate) fn install(cluster: &ControlPlane, node: &Node, program: &Path) -> an
 
 /// The image that the manifests ask for, as the container runtime names it.
 fn image_name(manifests: &str) -> anyhow::Result<String> {
-    let name = manifests.lines().find_map(|line| line.trim().strip_prefix("image: ")).context("the manifests name no image")?;
+    let name = manifests
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("image: "))
+        .context("the manifests name no image")?;
     Ok(format!("docker.io/library/{}", name.trim_matches('"')))
 }
 

@@ -5,6 +5,8 @@
 #[path = "../cluster/mod.rs"]
 mod cluster;
 mod install;
+#[path = "../cluster/node/mod.rs"]
+mod node;
 mod outcome;
 mod own_rollout;
 mod report;
@@ -24,10 +26,10 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Parser;
 
-use cluster::{
-    Binaries, ControlPlane, NodeBinaries, Options, Version,
+use cluster::{Binaries, ControlPlane, Options, Version};
+use node::{
+    Node, NodeBinaries,
     image::{self, File},
-    node::{self, Node},
     sandbox::{self, Place, Role},
 };
 use outcome::{Proof, Row};
@@ -78,7 +80,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let _ = writeln!(stderr(), "error: {error:#}");
-            let is_unfit = matches!(error.downcast_ref(), Some(cluster::Error::Unfit(_)));
+            let is_unfit = matches!(error.downcast_ref(), Some(cluster::error::Error::Unfit(_)));
             if is_unfit { ExitCode::from(EXIT_CODE_UNFIT) } else { ExitCode::FAILURE }
         }
     }

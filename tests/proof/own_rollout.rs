@@ -14,8 +14,9 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use crate::{
+    OWN_ROLLOUT,
     cluster::{ControlPlane, api::Api},
-    OWN_ROLLOUT, install,
+    install,
     outcome::{End, Mark, Path, Request, Row, Run},
     rollout,
     stage::now,
@@ -155,7 +156,8 @@ impl Writes {
     }
 
     fn write_to_refuse(&self) -> anyhow::Result<()> {
-        let answer = self.api.put(&format!("/api/v1/namespaces/{}/services/target", self.namespace), &self.bad_service)?;
+        let answer =
+            self.api.put(&format!("/api/v1/namespaces/{}/services/target", self.namespace), &self.bad_service)?;
         let message = answer.body["message"].as_str().unwrap_or_default();
         let is_ours = answer.status == FORBIDDEN && message.contains("validate.no502.dev");
         ensure!(is_ours, "a Service that selects nothing: {} {message}", answer.status);

@@ -57,7 +57,12 @@ pub(crate) fn all() -> Vec<Scenario> {
         act: |play, _| restart(play),
     };
     vec![
-        Scenario { id: "restart", title: "`kubectl rollout restart`; no probe, no preStop, the app exits at once", runs: 5, ..plain.clone() },
+        Scenario {
+            id: "restart",
+            title: "`kubectl rollout restart`; no probe, no preStop, the app exits at once",
+            runs: 5,
+            ..plain.clone()
+        },
         Scenario {
             id: "slow-start",
             title: "the same; the app listens 3 s after it starts; readiness injected (Namespace annotation)",
@@ -119,7 +124,9 @@ pub(crate) fn all() -> Vec<Scenario> {
         Scenario {
             id: "selector",
             title: "`kubectl apply` with a typo in the Service selector",
-            act: |play, side| apply_fault(play, side, "Service", "/spec/selector/app", &json!("shpo"), "service-selects-nothing"),
+            act: |play, side| {
+                apply_fault(play, side, "Service", "/spec/selector/app", &json!("shpo"), "service-selects-nothing")
+            },
             ..plain.clone()
         },
         Scenario {

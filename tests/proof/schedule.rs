@@ -30,11 +30,8 @@ pub(crate) fn play_all(
     scenarios: &[Scenario],
     side: Side,
 ) -> anyhow::Result<Vec<Vec<Run>>> {
-    let mut jobs: Vec<(usize, usize)> = scenarios
-        .iter()
-        .enumerate()
-        .flat_map(|(scenario, it)| (0..it.runs).map(move |run| (scenario, run)))
-        .collect();
+    let mut jobs: Vec<(usize, usize)> =
+        scenarios.iter().enumerate().flat_map(|(scenario, it)| (0..it.runs).map(move |run| (scenario, run))).collect();
     // Taken from the end.
     jobs.reverse();
     let jobs = Mutex::new(jobs);

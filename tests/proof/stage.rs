@@ -76,7 +76,8 @@ impl<'a> Stage<'a> {
         });
         cluster.kubectl(&["apply", "-f", "-"], Some(&namespace.to_string()))?.success()?;
         stage.apply(&stage.manifests.clone())?.success()?;
-        let service = stage.kubectl(&["get", "service", "shop", "-o", "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}"])?;
+        let service =
+            stage.kubectl(&["get", "service", "shop", "-o", "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}"])?;
         stage.addresses.service = service;
         rollout::await_complete(cluster, name, DEPLOYMENT)?;
         traffic::await_answers(&stage.addresses)?;

@@ -2,10 +2,7 @@
 
 use std::{fs, thread};
 
-use crate::{
-    VERSION,
-    cluster::{self, Error},
-};
+use crate::{VERSION, cluster::error::Error, node};
 
 /// Today, in UTC.
 pub(crate) fn date() -> String {
@@ -15,7 +12,7 @@ pub(crate) fn date() -> String {
 /// What took part.
 pub(crate) fn versions() -> Result<Vec<(String, String)>, Error> {
     let own = ("no502".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-    Ok([own].into_iter().chain(cluster::binaries::node_versions(VERSION)?).collect())
+    Ok([own].into_iter().chain(node::binaries::versions(VERSION)?).collect())
 }
 
 /// Cores, memory and kernel. What cannot be found out is left out.

@@ -10,10 +10,10 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::{
     cluster::{
-        node::INGRESS_ADDRESS,
         process::Process,
         wait::{self, Deadline, Look},
     },
+    node::INGRESS_ADDRESS,
     outcome::{self, Request},
 };
 

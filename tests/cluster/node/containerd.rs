@@ -9,11 +9,14 @@ use std::{
 
 use serde_json::json;
 
-use super::{network, write_json};
-use crate::cluster::{
-    ControlPlane, NodeBinaries,
-    error::Error,
+use super::{
+    NodeBinaries,
     image::{self, Image},
+    network, write_json,
+};
+use crate::cluster::{
+    ControlPlane,
+    error::Error,
     process::{self, Process},
     wait::{self, Look},
 };

@@ -5,9 +5,9 @@ use std::{net::TcpStream, path::Path, time::Duration};
 
 use serde_json::json;
 
-use super::{INGRESS_ADDRESS, INGRESS_CLASS};
+use super::{INGRESS_ADDRESS, INGRESS_CLASS, NodeBinaries};
 use crate::cluster::{
-    ControlPlane, NodeBinaries,
+    ControlPlane,
     error::Error,
     process::{self, Process},
     wait::{self, Look},
@@ -19,7 +19,9 @@ const START_LIMIT_SECONDS: u64 = 60;
 
 /// Starts both and waits until Envoy listens, which it does once Contour has told it so.
 pub(super) fn start(binaries: &NodeBinaries, control_plane: &ControlPlane) -> Result<[Process; 2], Error> {
-    control_plane.kubectl(&["apply", "--server-side", "-f", &binaries.contour_crds.to_string_lossy()], None)?.success()?;
+    control_plane
+        .kubectl(&["apply", "--server-side", "-f", &binaries.contour_crds.to_string_lossy()], None)?
+        .success()?;
     let class = json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "IngressClass",
@@ -62,10 +64,15 @@ fn start_envoy(binaries: &NodeBinaries, control_plane: &ControlPlane) -> Result<
         .arg(format!("--admin-address={}", admin.display()));
     process::output_of(&mut bootstrap)?;
     let mut command = Process::component(&binaries.envoy);
-    command
-        .arg("-c")
-        .arg(&config)
-        .args(["--service-cluster", "default", "--service-node", "envoy-1", "--concurrency", "1", "--disable-hot-restart"]);
+    command.arg("-c").arg(&config).args([
+        "--service-cluster",
+        "default",
+        "--service-node",
+        "envoy-1",
+        "--concurrency",
+        "1",
+        "--disable-hot-restart",
+    ]);
     Process::start("envoy", command, &control_plane.log("envoy"))
 }
 

@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 use serde_json::json;
 
-use super::{NAME, network, write_json};
-use crate::cluster::{ControlPlane, NodeBinaries, error::Error, process::Process};
+use super::{NAME, NodeBinaries, network, write_json};
+use crate::cluster::{ControlPlane, error::Error, process::Process};
 
 pub(super) fn start(
     folder: &Path,

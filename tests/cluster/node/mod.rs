@@ -1,10 +1,14 @@
 //! One node for a control plane: kube-scheduler, containerd, kubelet and kube-proxy, and Contour with Envoy as the ingress
 //! controller. It needs root and runs inside a [`sandbox`](super::sandbox), whose end takes away what a node leaves behind.
 
+pub(crate) mod binaries;
 mod containerd;
+pub(crate) mod image;
 mod ingress;
 mod kubelet;
 mod network;
+pub(crate) mod sandbox;
+mod wheel;
 
 use std::{
     env, fs,
@@ -14,14 +18,15 @@ use std::{
 
 use serde_json::json;
 
-use super::{
-    ControlPlane, NodeBinaries, Options,
+use crate::cluster::{
+    ControlPlane, Options,
     error::Error,
-    image::Image,
     process::Process,
-    sandbox::Place,
     wait::{self, Look},
 };
+pub(crate) use binaries::NodeBinaries;
+use image::Image;
+use sandbox::Place;
 
 /// The node's name.
 pub(crate) const NAME: &str = "node-1";
@@ -67,7 +72,8 @@ impl Node {
         let scheduler = start_scheduler(&folder, &binaries, control_plane)?;
         let kubelet = kubelet::start(&folder, &settings.socket, &place.make_cgroups()?, &binaries, control_plane)?;
         let kube_proxy = start_kube_proxy(&folder, &binaries, control_plane)?;
-        let node = Self { binaries, socket: settings.socket, ingress: None, kube_proxy, kubelet, containerd, scheduler };
+        let node =
+            Self { binaries, socket: settings.socket, ingress: None, kube_proxy, kubelet, containerd, scheduler };
         node.load(&containerd::pause_image(&folder)?)?;
         node.await_ready(control_plane)?;
         Ok(node)
@@ -86,7 +92,9 @@ impl Node {
 
     /// Fails if a program of the node has ended on its own.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        [&self.scheduler, &self.containerd, &self.kubelet, &self.kube_proxy].into_iter().try_for_each(Process::must_run)?;
+        [&self.scheduler, &self.containerd, &self.kubelet, &self.kube_proxy]
+            .into_iter()
+            .try_for_each(Process::must_run)?;
         self.ingress.iter().flatten().try_for_each(Process::must_run)
     }
 
@@ -107,9 +115,11 @@ fn start_scheduler(folder: &Path, binaries: &NodeBinaries, control_plane: &Contr
     let kubeconfig = folder.join("scheduler.kubeconfig");
     control_plane.write_kubeconfig(&kubeconfig, "system:kube-scheduler", None)?;
     let mut command = Process::component(&binaries.scheduler);
-    command
-        .arg(format!("--kubeconfig={}", kubeconfig.display()))
-        .args(["--leader-elect=false", "--secure-port=0", "--profiling=false"]);
+    command.arg(format!("--kubeconfig={}", kubeconfig.display())).args([
+        "--leader-elect=false",
+        "--secure-port=0",
+        "--profiling=false",
+    ]);
     Process::start("kube-scheduler", command, &control_plane.log("kube-scheduler"))
 }
 

@@ -70,7 +70,10 @@ impl Janitor {
         if let_work(&self.process).map_err(Error::io("wait for", "the process that cleans up"))? {
             return Ok(());
         }
-        Err(Error::Unfit(format!("not everything of the test node could be removed, see above: {}", self.folder.display())))
+        Err(Error::Unfit(format!(
+            "not everything of the test node could be removed, see above: {}",
+            self.folder.display()
+        )))
     }
 }
 
@@ -87,7 +90,8 @@ pub(super) fn clean_when_alone(place: &Place) -> ExitCode {
     let _ = io::stdin().read_to_end(&mut Vec::new());
     let deadline = Instant::now() + Duration::from_secs(LIMIT_SECONDS);
     loop {
-        let Err(problem) = cgroups::remove(&place.cgroup()).and_then(|()| remove_all_but_kept_logs(&place.folder)) else {
+        let Err(problem) = cgroups::remove(&place.cgroup()).and_then(|()| remove_all_but_kept_logs(&place.folder))
+        else {
             return ExitCode::SUCCESS;
         };
         if Instant::now() > deadline {

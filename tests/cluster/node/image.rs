@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{error::Error, process};
+use crate::cluster::{error::Error, process};
 
 const PROGRAM_MODE: u32 = 0o755;
 

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
+use crate::cluster::{
     error::Error,
     process::{self, Process},
     wait::{self, Look},
@@ -121,7 +121,9 @@ fn settle(place: &Place) -> Result<(), Error> {
     mount(&["-t", "tmpfs", "tmpfs", &shadow.to_string_lossy()])?;
     for folder in SHADOWED_FOLDERS {
         if place.folder.starts_with(folder) {
-            return Err(Error::Unfit(format!("TMPDIR is below {folder}, which a node needs for itself: choose another")));
+            return Err(Error::Unfit(format!(
+                "TMPDIR is below {folder}, which a node needs for itself: choose another"
+            )));
         }
         let [upper, work] = ["upper", "work"].map(|kind| shadow.join(kind).join(&folder[1..]));
         for made in [&upper, &work] {

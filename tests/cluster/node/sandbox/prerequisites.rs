@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cluster::{binaries, process::program_in_path};
+use crate::{cluster::process::program_in_path, node::binaries};
 
 /// Programs of the system, and the Debian packages that hold them.
 const PROGRAMS: [(&str, &str); 9] = [

@@ -31,7 +31,11 @@ pub(super) fn create(name: &str) -> Result<(), Error> {
 /// Removes the groups and all below. An error where a process is still in one of them.
 pub(super) fn remove(name: &str) -> io::Result<()> {
     let hierarchies = hierarchies().map_err(io::Error::other)?;
-    hierarchies.iter().map(|root| root.join(name)).filter(|group| group.is_dir()).try_for_each(|group| remove_tree(&group))
+    hierarchies
+        .iter()
+        .map(|root| root.join(name))
+        .filter(|group| group.is_dir())
+        .try_for_each(|group| remove_tree(&group))
 }
 
 fn remove_tree(group: &Path) -> io::Result<()> {

