@@ -98,6 +98,11 @@ impl Rights {
         Ok(Self { rights, calls: calls(audit_log, &format!("system:serviceaccount:{namespace}:{name}"))? })
     }
 
+    /// Whether nothing was asked at all.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.calls.is_empty()
+    }
+
     /// What the manifests allow and no call was in need of. Where two rights allow a call, it needs the narrower one.
     pub(crate) fn unused(&self) -> Vec<&Right> {
         let used: Vec<&Right> = self.calls.keys().filter_map(|call| self.right_of(call)).collect();

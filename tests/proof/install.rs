@@ -1,13 +1,14 @@
 //! no502 in the cluster, the way its users install it: an image, and the unchanged output of `no502 manifests`.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde_json::json;
 
 use crate::{
     cluster::{
         ControlPlane, process,
+        rights::Rights,
         wait::{self, Look},
     },
     node::{
@@ -20,18 +21,30 @@ use crate::{
 /// Where `no502 manifests` puts it.
 pub(crate) const NAMESPACE: &str = "no502-system";
 pub(crate) const DEPLOYMENT: &str = "no502";
+/// Whose log the audit log is a part of.
+const APISERVER: &str = "kube-apiserver";
 /// Where the image has the program, like that of the Dockerfile.
 const PROGRAM_IN_IMAGE: &str = "/usr/local/bin/no502";
 const LIMIT_SECONDS: u64 = 180;
 const PROBE_NAMESPACE: &str = "default";
 
-/// Installs no502 and waits until writes are reviewed.
-pub(crate) fn install(cluster: &ControlPlane, node: &Node, program: &Path) -> anyhow::Result<()> {
+/// Installs no502 and waits until writes are reviewed. Gives the manifests.
+pub(crate) fn install(cluster: &ControlPlane, node: &Node, program: &Path) -> anyhow::Result<String> {
     let manifests = process::output_of(Command::new(program).arg("manifests"))?;
     node.load(&image(cluster.folder(), program, &image_name(&manifests)?)?)?;
     cluster.kubectl(&["apply", "-f", "-"], Some(&manifests))?.success()?;
     rollout::await_complete(cluster, NAMESPACE, DEPLOYMENT)?;
-    await_guarding(cluster)
+    await_guarding(cluster)?;
+    Ok(manifests)
+}
+
+/// What no502 asked of the API server and its manifests do not let it ask, a line each.
+pub(crate) fn breaches(cluster: &ControlPlane, manifests: &str) -> anyhow::Result<Vec<String>> {
+    let log = cluster.log(APISERVER);
+    let log = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+    let rights = Rights::new(manifests, &log)?;
+    ensure!(!rights.is_silent(), "the audit log holds no call of no502: nothing was proven");
+    Ok(rights.forbidden().into_iter().chain(rights.beyond()).map(ToString::to_string).collect())
 }
 
 /// The image that the manifests ask for, as the container runtime names it.

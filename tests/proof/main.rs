@@ -23,10 +23,10 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context as _, bail};
-use clap::Parser;
+use anyhow::{Context as _, bail, ensure};
+use clap::{CommandFactory as _, Parser, error::ErrorKind};
 
-use cluster::{Binaries, ControlPlane, Options, Version};
+use cluster::{Binaries, ControlPlane, Options, Version, rights::AUDIT_ARGS};
 use node::{
     Node, NodeBinaries,
     image::{self, File},
@@ -40,14 +40,17 @@ const SHOP_IN_IMAGE: &str = "/shop";
 const SHOP_IMAGES: [&str; 2] = ["docker.io/library/no502-shop:1", "docker.io/library/no502-shop:2"];
 /// The row about no502's own restart.
 const OWN_ROLLOUT: &str = "own-restart";
-/// A machine on which the proof cannot run, as opposed to one on which it fails.
+/// The machine cannot run the proof.
 const EXIT_CODE_UNFIT: u8 = 3;
+/// The proof was neither won nor lost.
+const EXIT_CODE_BROKEN: u8 = 4;
 
 /// Shows on a real cluster what no502 is for: requests that fail without it, and none that fails with it.
 ///
-/// Exit codes: 0 no request failed with no502, 1 some did or something broke, 2 wrong use, 3 this machine cannot run it.
+/// Exit codes: 0 no request failed with no502, 1 some did, 2 wrong use, 3 this machine cannot run it, 4 something else broke.
 #[derive(Debug, Parser)]
 #[command(name = "tests/proof/run")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 struct Args {
     /// A folder for the report: index.html, proof.md, rollout.svg
     #[arg(long, value_name = "DIR")]
@@ -81,7 +84,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let _ = writeln!(stderr(), "error: {error:#}");
             let is_unfit = matches!(error.downcast_ref(), Some(cluster::error::Error::Unfit(_)));
-            if is_unfit { ExitCode::from(EXIT_CODE_UNFIT) } else { ExitCode::FAILURE }
+            ExitCode::from(if is_unfit { EXIT_CODE_UNFIT } else { EXIT_CODE_BROKEN })
         }
     }
 }
@@ -92,7 +95,10 @@ fn run() -> anyhow::Result<ExitCode> {
         return Ok(code);
     }
     let args = Args::parse();
-    let scenarios = chosen(&args.only)?;
+    let scenarios = match chosen(&args.only) {
+        Ok(scenarios) => scenarios,
+        Err(unknown) => Args::command().error(ErrorKind::InvalidValue, unknown).exit(),
+    };
     if args.list {
         return list();
     }
@@ -118,7 +124,9 @@ fn outside(args: &Args) -> anyhow::Result<ExitCode> {
 fn inside(place: &Place, args: &Args, scenarios: &[Scenario]) -> anyhow::Result<ExitCode> {
     let (Some(no502), Some(shop)) = (&args.no502, &args.shop) else { bail!("--no502 and --shop are missing") };
     say("starting a cluster");
-    let control_plane = ControlPlane::start(node::options(Options::new(VERSION))?)?;
+    let mut options = Options::new(VERSION);
+    options.apiserver_args.extend(AUDIT_ARGS.iter().map(ToString::to_string));
+    let control_plane = ControlPlane::start(node::options(options)?)?;
     let played = Node::start(place, &control_plane)
         .map_err(Into::into)
         .and_then(|mut node| play(&control_plane, &mut node, args, no502, shop, scenarios));
@@ -162,7 +170,7 @@ fn play(
         schedule::play_all(cluster, shop, scenarios, Side::Without)?
     };
     say("installing no502");
-    install::install(cluster, node, no502)?;
+    let manifests = install::install(cluster, node, no502)?;
     if args.without_injection {
         cluster.kubectl(&["delete", "mutatingwebhookconfiguration", "no502"], None)?.success()?;
     }
@@ -179,15 +187,17 @@ fn play(
     }
     cluster.check()?;
     node.check()?;
+    let breaches = install::breaches(cluster, &manifests)?;
+    ensure!(breaches.is_empty(), "no502 went beyond the rights of its manifests:\n{}", breaches.join("\n"));
     Ok(rows)
 }
 
 /// The scenarios that `--only` names, in the order of the table.
-fn chosen(only: &[String]) -> anyhow::Result<Vec<Scenario>> {
+fn chosen(only: &[String]) -> Result<Vec<Scenario>, String> {
     let all = scenario::all();
     let is_known = |id: &String| id == OWN_ROLLOUT || all.iter().any(|scenario| scenario.id == id);
     if let Some(unknown) = only.iter().find(|id| !is_known(id)) {
-        bail!("--only {unknown}: there is no such row, --list names them");
+        return Err(format!("--only {unknown}: there is no such row, --list names them"));
     }
     Ok(all.into_iter().filter(|scenario| is_chosen(only, scenario.id)).collect())
 }
