@@ -28,6 +28,9 @@ pub(crate) enum Error {
     /// pip could not get a wheel.
     #[error("downloading {package} failed ({status}): {stderr}")]
     Download { package: &'static str, status: ExitStatus, stderr: String },
+    /// A program said something that cannot be read.
+    #[error("{what}: cannot read {said:?}")]
+    Unexpected { what: &'static str, said: String },
     /// What this machine lacks for a node.
     #[error("{0}")]
     Unfit(String),

@@ -187,6 +187,8 @@ fn play(
     }
     cluster.check()?;
     node.check()?;
+    let retries = Node::ingress_retries(cluster)?;
+    ensure!(retries == 0, "Envoy has sent {retries} requests again: what failed cannot be counted");
     let breaches = install::breaches(cluster, &manifests)?;
     ensure!(breaches.is_empty(), "no502 went beyond the rights of its manifests:\n{}", breaches.join("\n"));
     Ok(rows)

@@ -1,7 +1,13 @@
 //! Contour and Envoy on the node itself: what Contour does with an Ingress is what it does in any cluster. It sets no
 //! retries unless an annotation of the Ingress asks for them.
 
-use std::{net::TcpStream, path::Path, time::Duration};
+use std::{
+    io::{self, Write as _},
+    net::TcpStream,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::json;
 
@@ -16,6 +22,7 @@ use crate::cluster::{
 const XDS_ADDRESS: &str = "127.0.0.1";
 const XDS_PORT: &str = "8001";
 const START_LIMIT_SECONDS: u64 = 60;
+const ADMIN_LIMIT_SECONDS: u64 = 10;
 
 /// Starts both and waits until Envoy listens, which it does once Contour has told it so.
 pub(super) fn start(binaries: &NodeBinaries, control_plane: &ControlPlane) -> Result<[Process; 2], Error> {
@@ -54,7 +61,7 @@ fn start_contour(program: &Path, control_plane: &ControlPlane) -> Result<Process
 
 fn start_envoy(binaries: &NodeBinaries, control_plane: &ControlPlane) -> Result<Process, Error> {
     let config = control_plane.folder().join("envoy.json");
-    let admin = control_plane.folder().join("envoy.sock");
+    let admin = admin_socket(control_plane);
     let mut bootstrap = std::process::Command::new(&binaries.contour);
     bootstrap
         .arg("bootstrap")
@@ -74,6 +81,29 @@ fn start_envoy(binaries: &NodeBinaries, control_plane: &ControlPlane) -> Result<
         "--disable-hot-restart",
     ]);
     Process::start("envoy", command, &control_plane.log("envoy"))
+}
+
+/// How many requests Envoy has sent a second time.
+pub(super) fn retries(control_plane: &ControlPlane) -> Result<u64, Error> {
+    const REQUEST: &str = "GET /stats?filter=upstream_rq_retry$ HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n";
+    let socket = admin_socket(control_plane);
+    let ask = || {
+        let mut connection = UnixStream::connect(&socket)?;
+        connection.set_read_timeout(Some(Duration::from_secs(ADMIN_LIMIT_SECONDS)))?;
+        connection.write_all(REQUEST.as_bytes())?;
+        io::read_to_string(connection)
+    };
+    let answer = ask().map_err(Error::io("ask Envoy at", &socket))?;
+    // `cluster.default_shop_80.upstream_rq_retry: 0`
+    let counts = answer.lines().filter_map(|line| line.split_once("upstream_rq_retry: ")?.1.trim().parse::<u64>().ok());
+    // Without a line the question was wrong.
+    counts
+        .reduce(|sum, count| sum + count)
+        .ok_or_else(|| Error::Unexpected { what: "Envoy's statistics", said: answer.clone() })
+}
+
+fn admin_socket(control_plane: &ControlPlane) -> PathBuf {
+    control_plane.folder().join("envoy.sock")
 }
 
 fn await_listener(process: &Process, address: &str) -> Result<(), Error> {

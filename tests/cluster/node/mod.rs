@@ -85,6 +85,11 @@ impl Node {
         Ok(())
     }
 
+    /// How many requests the ingress controller has sent again after they had failed: what its clients did not see.
+    pub(crate) fn ingress_retries(control_plane: &ControlPlane) -> Result<u64, Error> {
+        ingress::retries(control_plane)
+    }
+
     /// Puts an image where the kubelet finds it.
     pub(crate) fn load(&self, image: &Image) -> Result<(), Error> {
         containerd::import(&self.binaries.ctr, &self.socket, &image.archive)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{cluster::process::program_in_path, node::binaries};
 
 /// Programs of the system, and the Debian packages that hold them.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
     ("mount", "mount"),
@@ -14,7 +14,6 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("runc", "runc"),
     ("ldd", "libc-bin"),
     ("python3", "python3-pip"),
-    ("rustc", "rustc"),
 ];
 const CNI_PACKAGE: &str = "containernetworking-plugins";
 
