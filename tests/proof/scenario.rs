@@ -62,13 +62,13 @@ pub(crate) fn all() -> Vec<Scenario> {
     vec![
         Scenario {
             id: "restart",
-            title: "`kubectl rollout restart`: no probe, no preStop, the app exits at once",
+            title: "`kubectl rollout restart`, no probe, no preStop, the app exits at once",
             runs: 5,
             ..plain.clone()
         },
         Scenario {
             id: "slow-start",
-            title: "Rolling restart: pods listen 3 s after they start",
+            title: "Rolling restart, pods listen 3 s after they start",
             note: Some(
                 "The Namespace has the annotation `no502.dev/readiness: inject`: pods without a readiness probe get one \
                  from no502 that waits until the port listens.",
@@ -82,13 +82,13 @@ pub(crate) fn all() -> Vec<Scenario> {
         },
         Scenario {
             id: "warm-up",
-            title: "Rolling restart: pods answer 503 for 3 s, probe of their own",
+            title: "Rolling restart, pods answer 503 for 3 s, own readiness probe",
             props: Props { args: &["--warm-after=3"], readiness: Some(own_probe), ..Props::default() },
             ..plain.clone()
         },
         Scenario {
             id: "warm-up-tcp",
-            title: "Rolling restart: pods answer 503 for 3 s, injected TCP probe",
+            title: "Rolling restart, pods answer 503 for 3 s, injected TCP probe",
             note: Some(
                 "A TCP probe sees that something listens, not that it answers 503: no502 cannot keep this one, and warns \
                  about it. A probe of your own that asks the application can.",
@@ -103,7 +103,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         },
         Scenario {
             id: "long-requests",
-            title: "Rolling restart: requests take 2 s, `terminationGracePeriodSeconds: 5`",
+            title: "Rolling restart, requests take 2 s, `terminationGracePeriodSeconds: 5`",
             props: Props { args: &["--work-ms=2000"], grace_seconds: Some(5), rate: Some(25), ..Props::default() },
             ..plain.clone()
         },

@@ -1,11 +1,11 @@
 //! How the numbers came about, and what they do not tell: the words that go below the table, wherever it is shown.
 
 /// How it was measured. The tests below tie it to the harness.
-pub(super) const HOW: &str = "Measured with 100 requests a second on each of two ways (25 where a request takes 2 s), sent on \
-    time whatever became of the earlier ones: to the Ingress over kept-alive connections, through Envoy with its retries \
-    off; to the Service over a new connection for each request. A request fails after 10 s. Each run has a namespace of \
-    its own, its pods ask for 50m of CPU, and up to three runs go on at a time. Every request counts from 2 s before \
-    something is done to 3 s after all is over.";
+pub(super) const HOW: &str = "Measured with 100 requests a second on each of two ways (25 where a request takes 2 s), open loop: \
+    sent on time whatever became of the earlier ones. To the Ingress over kept-alive connections, through Envoy with \
+    retries off; to the Service over a new connection each. A request fails after 10 s. Each run has a namespace of its \
+    own, with pods of 50m CPU, up to three runs at a time, and counts from 2 s before something is done to 3 s after all \
+    is over.";
 
 /// Where a load balancer would hide what the table shows. nginx retries what broke before the answer's header was read, but
 /// no POST, LOCK or PATCH that was sent already: <https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_next_upstream>.
@@ -34,7 +34,7 @@ mod tests {
             ("25 where a request takes 2 s", include_str!("../scenario.rs"), "rate: Some(25)"),
             ("2 s before", stage, "const BEFORE_SECONDS: u64 = 2;"),
             ("3 s after", stage, "const AFTER_SECONDS: u64 = 3;"),
-            ("50m of CPU", include_str!("../../../deploy/samples/shop/shop.yaml"), "cpu: 50m"),
+            ("50m CPU", include_str!("../../../deploy/samples/shop/shop.yaml"), "cpu: 50m"),
             ("up to three runs", include_str!("../schedule.rs"), "const LANES: usize = 3;"),
         ];
         for (words, source, line) in facts {

@@ -165,7 +165,9 @@ fn runs_of(row: &Row, side: Side, large: &Scale, small: &Scale) -> Markup {
                 @for (index, run) in others.iter().enumerate() { (figure(run, &name(index + 1), small, &SMALL)) }
             }
         }
-        (numbers(runs, &format!("{}, by run and way", capital(side.name()))))
+        div class="wide" role="region" tabindex="0" aria-label=(format!("numbers {}", side.name())) {
+            (numbers(runs, &format!("{}, by run and way", capital(side.name()))))
+        }
     }
 }
 
