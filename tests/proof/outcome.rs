@@ -96,6 +96,30 @@ pub(crate) enum End {
     Other,
 }
 
+/// A part of a run, by its marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Before the first mark: nothing has been done yet.
+    Before,
+    /// From the first mark to the last, both included. A run without marks is all of it.
+    During,
+    /// After the last mark: what was done is over.
+    After,
+}
+
+impl Phase {
+    /// In order of time.
+    pub(crate) const ALL: [Self; 3] = [Self::Before, Self::During, Self::After];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Before => "before",
+            Self::During => "during",
+            Self::After => "after",
+        }
+    }
+}
+
 impl End {
     pub(crate) fn is_failure(self) -> bool {
         self != Self::Ok
@@ -138,13 +162,29 @@ impl Run {
         self.paths.iter().flat_map(|path| &path.requests)
     }
 
+    /// The phase in which a request counts that was due then.
+    pub(crate) fn phase(&self, at: UnixMs) -> Phase {
+        let times = || self.marks.iter().map(|mark| mark.at);
+        match (times().min(), times().max()) {
+            (Some(first), _) if at < first => Phase::Before,
+            (_, Some(last)) if at > last => Phase::After,
+            _ => Phase::During,
+        }
+    }
+
     /// How many requests failed, by how they ended.
     pub(crate) fn failures(&self) -> BTreeMap<End, usize> {
-        let mut failures = BTreeMap::new();
-        for request in self.requests().filter(|request| request.end.is_failure()) {
-            *failures.entry(request.end).or_insert(0) += 1;
-        }
-        failures
+        counted(self.requests())
+    }
+
+    /// The same, of the requests that were due in one phase.
+    pub(crate) fn failures_in(&self, phase: Phase) -> BTreeMap<End, usize> {
+        counted(self.requests().filter(|request| self.phase(request.at) == phase))
+    }
+
+    /// Whether requests went every way there is, and there is one: without any, that none failed says nothing.
+    pub(crate) fn is_measured(&self) -> bool {
+        !self.paths.is_empty() && self.paths.iter().all(|path| !path.requests.is_empty())
     }
 
     /// Failed requests and other faults.
@@ -153,9 +193,67 @@ impl Run {
     }
 }
 
+fn counted<'a>(requests: impl Iterator<Item = &'a Request>) -> BTreeMap<End, usize> {
+    let mut failures = BTreeMap::new();
+    for request in requests.filter(|request| request.end.is_failure()) {
+        *failures.entry(request.end).or_insert(0) += 1;
+    }
+    failures
+}
+
 impl Row {
-    /// Whether no502 kept its promise in this row.
+    /// Whether no502 was seen to keep its promise in this row: every run was measured, and nothing failed.
     pub(crate) fn holds(&self) -> bool {
-        !self.is_promise || (!self.with.is_empty() && self.with.iter().all(|run| run.errors() == 0))
+        let is_good = |run: &Run| run.is_measured() && run.errors() == 0;
+        !self.is_promise || (!self.with.is_empty() && self.with.iter().all(is_good))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(ends: &[(UnixMs, End)]) -> Path {
+        let requests = ends.iter().map(|(at, end)| Request { at: *at, took_ms: 1, end: *end }).collect();
+        Path { name: "Ingress", requests }
+    }
+
+    fn mark(at: UnixMs) -> Mark {
+        Mark { at, what: "something".to_owned() }
+    }
+
+    #[test]
+    fn a_request_counts_in_the_phase_in_which_it_was_due() {
+        let ends = [
+            (99, End::Reset),
+            (100, End::Refused),
+            (150, End::Ok),
+            (200, End::Refused),
+            (201, End::Status(503)),
+            (300, End::Refused),
+        ];
+        let mut run = Run { marks: vec![mark(100), mark(170), mark(200)], paths: vec![path(&ends)], ..Run::default() };
+        let failures = |run: &Run| Phase::ALL.map(|phase| run.failures_in(phase).into_iter().collect::<Vec<_>>());
+        assert_eq!(
+            failures(&run),
+            [vec![(End::Reset, 1)], vec![(End::Refused, 2)], vec![(End::Refused, 1), (End::Status(503), 1)]]
+        );
+        run.marks.clear();
+        assert_eq!(failures(&run)[1], run.failures().into_iter().collect::<Vec<_>>(), "without marks all is during");
+        run.marks.push(mark(200));
+        assert_eq!(failures(&run).map(|phase| phase.iter().map(|(_, count)| count).sum::<usize>()), [2, 1, 2]);
+    }
+
+    #[test]
+    fn a_promise_that_was_not_measured_does_not_hold() {
+        let good = || Run { paths: vec![path(&[(1, End::Ok)]), path(&[(1, End::Ok)])], ..Run::default() };
+        let silent = Run { paths: vec![path(&[(1, End::Ok)]), path(&[])], ..Run::default() };
+        let row = |with| Row { id: "x", title: "x", note: None, without: Vec::new(), with, is_promise: true };
+        assert!(row(vec![good(), good()]).holds());
+        for bad in [silent, Run::default(), Run { faults: vec!["it passed".to_owned()], ..good() }] {
+            assert!(!row(vec![good(), bad.clone()]).holds(), "{bad:?}");
+            assert!(Row { is_promise: false, ..row(vec![bad]) }.holds());
+        }
+        assert!(!row(Vec::new()).holds());
     }
 }

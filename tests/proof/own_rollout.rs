@@ -32,7 +32,7 @@ const FORBIDDEN: u16 = 403;
 const FAIL_OPEN_METRIC: &str = "apiserver_admission_webhook_fail_open_count";
 
 /// The title of the row.
-pub(crate) const TITLE: &str = "rolling restart of no502 itself under 20 writes a second";
+pub(crate) const TITLE: &str = "Rolling restart of no502 itself under 20 writes a second";
 
 /// The row, which has no left side.
 pub(crate) fn row(run: Run) -> Row {

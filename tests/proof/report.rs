@@ -6,6 +6,7 @@ mod chart;
 mod example;
 mod labels;
 mod markdown;
+mod method;
 mod page;
 mod picture;
 mod scale;

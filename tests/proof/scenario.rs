@@ -43,6 +43,9 @@ impl Scenario {
 
 /// How long a fault that nobody refused stays before it is undone.
 const OUTAGE_SECONDS: u64 = 5;
+/// It says what `OUTAGE_SECONDS` is.
+const UNDONE: &str = "A faulty `kubectl apply` that nothing denied was undone 5 s after it took effect; outside of a test, the \
+    outage lasts until somebody does that.";
 const EVICTION_LIMIT_SECONDS: u64 = 120;
 
 /// Every row but the one about no502 itself, in the order of the table.
@@ -59,13 +62,17 @@ pub(crate) fn all() -> Vec<Scenario> {
     vec![
         Scenario {
             id: "restart",
-            title: "`kubectl rollout restart`; no probe, no preStop, the app exits at once",
+            title: "`kubectl rollout restart`, no probe, no preStop, the app exits at once",
             runs: 5,
             ..plain.clone()
         },
         Scenario {
             id: "slow-start",
-            title: "the same; the app listens 3 s after it starts; readiness injected (Namespace annotation)",
+            title: "Rolling restart, pods listen 3 s after they start",
+            note: Some(
+                "The Namespace has the annotation `no502.dev/readiness: inject`: pods without a readiness probe get one \
+                 from no502 that waits until the port listens.",
+            ),
             props: Props {
                 args: &["--listen-after=3"],
                 annotations: &[("no502.dev/readiness", "inject")],
@@ -75,13 +82,13 @@ pub(crate) fn all() -> Vec<Scenario> {
         },
         Scenario {
             id: "warm-up",
-            title: "the same; the app answers 503 for 3 s; it has a readiness probe of its own",
+            title: "Rolling restart, pods answer 503 for 3 s, own readiness probe",
             props: Props { args: &["--warm-after=3"], readiness: Some(own_probe), ..Props::default() },
             ..plain.clone()
         },
         Scenario {
             id: "warm-up-tcp",
-            title: "the same without a probe of its own: only the injected TCP probe",
+            title: "Rolling restart, pods answer 503 for 3 s, injected TCP probe",
             note: Some(
                 "A TCP probe sees that something listens, not that it answers 503: no502 cannot keep this one, and warns \
                  about it. A probe of your own that asks the application can.",
@@ -96,34 +103,40 @@ pub(crate) fn all() -> Vec<Scenario> {
         },
         Scenario {
             id: "long-requests",
-            title: "`kubectl rollout restart`; requests take 2 s; `terminationGracePeriodSeconds: 5`",
+            title: "Rolling restart, requests take 2 s, `terminationGracePeriodSeconds: 5`",
             props: Props { args: &["--work-ms=2000"], grace_seconds: Some(5), rate: Some(25), ..Props::default() },
             ..plain.clone()
         },
         Scenario {
             id: "scale",
-            title: "`kubectl scale` from 6 to 2",
+            title: "`kubectl scale` from 6 pods to 2",
             props: Props { replicas: Some(6), ..Props::default() },
             act: |play, _| play.roll_out(&["scale", "deployment/shop", "--replicas=2"]),
             ..plain.clone()
         },
-        Scenario { id: "delete", title: "`kubectl delete pod`", act: |play, _| delete_pod(play), ..plain.clone() },
+        Scenario {
+            id: "delete",
+            title: "`kubectl delete pod`, one of 4",
+            act: |play, _| delete_pod(play),
+            ..plain.clone()
+        },
         Scenario {
             id: "drain",
-            title: "every pod evicted in turn, as `kubectl drain` does",
-            note: Some("The pods are evicted with a PodDisruptionBudget of one, each once the last one is replaced."),
+            title: "Every pod evicted in turn, as `kubectl drain` does",
+            note: Some("A PodDisruptionBudget lets one pod go at a time, each once the last one is replaced."),
             act: |play, _| evict_all(play),
             ..plain.clone()
         },
         Scenario {
             id: "image",
-            title: "`kubectl set image`; default `maxUnavailable`",
+            title: "`kubectl set image`, default `maxUnavailable`",
             act: |play, _| play.roll_out(&["set", "image", "deployment/shop", "shop=no502-shop:2"]),
             ..plain.clone()
         },
         Scenario {
             id: "selector",
             title: "`kubectl apply` with a typo in the Service selector",
+            note: Some(UNDONE),
             act: |play, side| {
                 apply_fault(play, side, "Service", "/spec/selector/app", &json!("shpo"), "service-selects-nothing")
             },
@@ -131,7 +144,8 @@ pub(crate) fn all() -> Vec<Scenario> {
         },
         Scenario {
             id: "port-name",
-            title: "`kubectl apply` that renames the container port a Service names",
+            title: "`kubectl apply` that renames the port a Service names",
+            note: Some(UNDONE),
             act: |play, side| {
                 let field = "/spec/template/spec/containers/0/ports/0/name";
                 apply_fault(play, side, "Deployment", field, &json!("web"), "service-port-unresolved")
@@ -140,7 +154,8 @@ pub(crate) fn all() -> Vec<Scenario> {
         },
         Scenario {
             id: "ingress-port",
-            title: "`kubectl apply` that leads the Ingress to a port that is not there",
+            title: "`kubectl apply` that points the Ingress to a missing port",
+            note: Some(UNDONE),
             act: |play, side| {
                 let field = "/spec/rules/0/http/paths/0/backend/service/port";
                 apply_fault(play, side, "Ingress", field, &json!({"number": 8000}), "ingress-port-missing")

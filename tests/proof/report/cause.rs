@@ -40,7 +40,7 @@ pub(super) fn meaning(end: End) -> &'static str {
         End::Refused => "nobody listened at the address",
         End::Reset => "the connection was closed before the whole answer was there",
         End::Timeout => "no answer in time",
-        End::Unreachable => "no way to the address",
+        End::Unreachable => "no way to the address: the pod and its address were gone already",
         End::Status(502) => "the load balancer got no valid answer from a pod",
         End::Status(503) => "the load balancer had no pod to ask, or a pod was not ready to answer",
         End::Status(504) => "the load balancer got no answer from a pod in time",

@@ -11,7 +11,7 @@ use super::{
     scale::{Axis, Scale},
     summary::failed,
     text::{seconds, thousands},
-    timeline::{Timeline, since_start},
+    timeline::{Timeline, length_ms, since_start},
 };
 
 const LANE: f64 = 15.0;
@@ -96,6 +96,7 @@ pub(super) fn draw(run: &Run, marks: &[&Mark], scale: &Scale, frame: &Frame) -> 
         }
         @if frame.is_large {
             (captions(frame, &requests, &errors))
+            (end_of_run(frame.x(scale, length_ms(run)), frame, &requests))
             @if failed(run) == 0 { (nothing_failed(run, frame, &errors)) }
             @for label in &labels { (text_of(label)) }
         }
@@ -170,7 +171,7 @@ fn bars(timeline: &Timeline, run: &Run, scale: &Scale, frame: &Frame, panel: &Pa
             let height = (panel.base() - panel.y(timeline.rate(index, *count))) * stretch;
             let path = paths.entry(*end).or_default();
             let (up, across) = (px(height), px(right - gap - left));
-            let _ = write!(path, "M{} {}v-{up}h{across}v{up}Z", px(left), px(base));
+            let _ = write!(path, "M{} {}v-{up}h{across}v{up}", px(left), px(base));
             base -= height;
         }
     }
@@ -211,6 +212,16 @@ fn captions(frame: &Frame, requests: &Panel, errors: &Panel) -> Markup {
         text class="caption" x=(px(frame.left)) y=(px(requests.top - 6.0)) { "requests a second" }
         text class="caption" x=(px(frame.left)) y=(px(errors.top - 6.0)) { "failed requests a second" }
     }
+}
+
+/// Where a run ends before the others, lest the emptiness after it looks like an outage.
+fn end_of_run(x: f64, frame: &Frame, panel: &Panel) -> Markup {
+    const TEXT: &str = "end of this run";
+    const SPACE: f64 = 6.0;
+    if x + SPACE + super::labels::width(TEXT) > frame.width - frame.right {
+        return html! {};
+    }
+    html! { text class="caption" x=(px(x + SPACE)) y=(px(panel.base() - SPACE)) { (TEXT) } }
 }
 
 fn nothing_failed(run: &Run, frame: &Frame, panel: &Panel) -> Markup {

@@ -6,8 +6,9 @@ const FONT_SIZE: f64 = 11.0;
 /// Space between a line and its label, and between two labels.
 const GAP: f64 = 5.0;
 /// More lines than this at one place have no label in the picture; the list of events has them all.
-const LANES_MAX: usize = 5;
-const CHARACTERS_MAX: usize = 40;
+const LANES_MAX: usize = 7;
+/// Enough for the commands of the scenarios, and less than half of a wide picture.
+const CHARACTERS_MAX: usize = 56;
 
 /// A label and its place.
 #[derive(Debug, PartialEq)]

@@ -1,39 +1,45 @@
 //! `proof.md`: the table for the README, what it was measured on, and what has to be known to read it rightly.
 
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 use super::{
     super::outcome::{Proof, Row},
-    summary::{Side, cell, circumstances, joined, plural},
+    method::{HOW, NOT_COVERED, RETRIES},
+    summary::{Side, cell, circumstances, joined, no_promise, plural},
     text::{markdown_line, markdown_literal},
 };
 
 pub(super) fn of(proof: &Proof) -> String {
-    let mut text = "| scenario | without no502 | with no502 |\n| --- | --- | --- |\n".to_owned();
+    let mut text = "| scenario | failed requests without no502 | with no502 |\n| --- | --- | --- |\n".to_owned();
     for row in &proof.rows {
         let [without, with] = Side::BOTH.map(|side| joined(&cell(row, side), |strong| format!("**{strong}**")));
-        let _ = writeln!(text, "| {} | {without} | {with} |", markdown_line(row.title));
+        let title = markdown_line(row.title);
+        let _ = writeln!(text, "| {title}{} | {without} | {with} |", no_promise(row));
     }
-    let _ = writeln!(text, "\nRun on {}.", markdown_literal(&circumstances(proof)));
-    let notes: Vec<_> = proof.rows.iter().flat_map(notes).collect();
-    if !notes.is_empty() {
-        text.push('\n');
-        text.push_str(&notes.concat());
-    }
+    let _ = writeln!(text, "\nRun on {}. {HOW}", markdown_literal(&circumstances(proof)));
+    let _ = writeln!(text, "\n- {RETRIES}\n- {NOT_COVERED}");
+    text.push_str(&notes(&proof.rows).concat());
     super::text::without_controls(&text)
 }
 
-fn notes(row: &Row) -> Vec<String> {
-    let item = |text: String| format!("- {}: {text}\n", markdown_line(row.title));
-    let mut notes: Vec<_> = row.note.map(|note| item(markdown_line(note))).into_iter().collect();
-    if !row.is_promise {
-        notes.push(item("no promise; it shows what no502 cannot do.".to_owned()));
-    }
-    for side in Side::BOTH {
-        let faults: Vec<_> =
-            side.runs(row).iter().flat_map(|run| &run.faults).map(|fault| markdown_literal(fault)).collect();
-        if !faults.is_empty() {
-            notes.push(item(format!("{} {}: {}.", plural(faults.len(), "fault"), side.name(), faults.join("; "))));
+/// Each note once; with the row's title, unless it stands for several rows.
+fn notes(rows: &[Row]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let mut told = BTreeSet::new();
+    for row in rows {
+        let item = |text: &str| format!("- {}: {text}\n", markdown_line(row.title));
+        if let Some(note) = row.note.filter(|note| told.insert(*note)) {
+            let is_shared = rows.iter().filter(|row| row.note == Some(note)).count() > 1;
+            let note = markdown_line(note);
+            notes.push(if is_shared { format!("- {note}\n") } else { item(&note) });
+        }
+        for side in Side::BOTH {
+            let faults: Vec<_> =
+                side.runs(row).iter().flat_map(|run| &run.faults).map(|fault| markdown_literal(fault)).collect();
+            if !faults.is_empty() {
+                let count = plural(faults.len(), "fault");
+                notes.push(item(&format!("{count} {}: {}.", side.name(), faults.join("; "))));
+            }
         }
     }
     notes
@@ -77,7 +83,10 @@ mod tests {
                 assert_eq!(*cell, super::super::summary::plain(row, side));
             }
         }
-        assert!(rows.iter().any(|cells| cells[0].ends_with("nothing can help | here")), "{text}");
+        assert!(
+            rows.iter().any(|cells| cells[0].ends_with("nothing can help | here (no promise: it shows a limit)")),
+            "{text}"
+        );
         assert!(rows.iter().any(|cells| cells[0] == "nothing <script>at</script> all"), "{text}");
     }
 
@@ -85,11 +94,21 @@ mod tests {
     fn below_the_table_are_the_circumstances_the_notes_and_the_faults() {
         let text = of(&example::proof());
         assert!(text.contains("\nRun on 2026-11-26, Kubernetes 1.37.2, containerd 2.3.1, "), "{text}");
-        assert!(text.contains(", on 2 cores, 23 GiB, Linux 6.18.\n"), "{text}");
+        assert!(text.contains(", on 2 cores, 23 GiB, Linux 6.18. Measured with 100 requests a second "), "{text}");
+        assert!(text.contains("\n- An ingress controller or load balancer that retries "), "{text}");
+        assert!(text.contains("\n- Not covered: clients that keep connections "), "{text}");
         assert!(text.contains("typo in the Service selector: Undone after 15 s.\n"), "{text}");
         assert!(
             text.contains("1 fault with no502: the write \\<script\\>alert(1)\\</script\\> \\| went through.\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_note_of_several_rows_is_there_once() {
+        let row = |id| Row { note: Some("Undone after 5 s."), ..example::row(id, Vec::new(), Vec::new()) };
+        let text = of(&Proof { rows: vec![row("a"), row("b")], ..example::proof() });
+        assert_eq!(text.matches("Undone").count(), 1, "{text}");
+        assert!(text.ends_with("\n- Undone after 5 s.\n"), "{text}");
     }
 }

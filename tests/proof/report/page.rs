@@ -6,20 +6,23 @@ use std::collections::BTreeSet;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
-    super::outcome::{End, Proof, Row, Run},
+    super::outcome::{End, Path, Phase, Proof, Row, Run},
     cause,
     chart::{Frame, LARGE, SMALL, draw, px},
+    method::{HOW, NOT_COVERED, RETRIES},
     picture::capital,
     scale::Scale,
-    summary::{Piece, Side, by_cause, cell, circumstances, failed, plain, plural, verdict},
+    summary::{
+        Piece, Side, by_cause, by_cause_and_phase, by_phase, cell, circumstances, failed, no_promise, plural, verdict,
+    },
     text::{inline, seconds, thousands, without_controls},
     timeline::{length_ms, since_start},
 };
 
 const STYLE: &str = include_str!("page.css");
 /// With these two, a page of 12 rows with 6 runs a side stays below 2 MB.
-const BUCKETS_LARGE_MAX: u64 = 300;
-const BUCKETS_SMALL_MAX: u64 = 120;
+const BUCKETS_LARGE_MAX: u64 = 240;
+const BUCKETS_SMALL_MAX: u64 = 80;
 
 pub(super) fn of(proof: &Proof) -> String {
     let page = html! {
@@ -36,6 +39,7 @@ pub(super) fn of(proof: &Proof) -> String {
                     p { (opening(proof)) }
                     p class=(if proof.rows.iter().all(Row::holds) { "holds" } else { "broken" }) { (verdict(proof)) }
                     (table(proof))
+                    ul class="small" { @for text in [HOW, RETRIES, NOT_COVERED] { li { (text) } } }
                     (how_to_read(proof))
                     @for row in &proof.rows { (section(row)) }
                 }
@@ -67,7 +71,7 @@ fn table(proof: &Proof) -> Markup {
             tbody {
                 @for row in &proof.rows {
                     tr {
-                        th scope="row" { a href=(format!("#{}", row.id)) { (inline(row.title)) } @if !row.is_promise { " (no promise)" } }
+                        th scope="row" { a href=(format!("#{}", row.id)) { (inline(row.title)) } (no_promise(row)) }
                         @for side in Side::BOTH { td { (pieces(row, side)) } }
                     }
                 }
@@ -98,7 +102,8 @@ fn how_to_read(proof: &Proof) -> Markup {
                 "the moment when it was due, whatever became of the earlier ones, and never twice: nothing is tried again. Time is in "
                 "seconds from the start of the run. All pictures of a scenario have the same axes. Dashed lines are events; they have "
                 "their words on hovering, and those of the large pictures are listed below them. A single failed request is drawn "
-                "high enough to be seen."
+                "high enough to be seen. A bar stands for half a second or more, so it can begin before the event that caused it. “During” "
+                "is from the first event to the last one; before and after it there is load alone."
             }
             @if !causes.is_empty() {
                 dl {
@@ -160,7 +165,9 @@ fn runs_of(row: &Row, side: Side, large: &Scale, small: &Scale) -> Markup {
                 @for (index, run) in others.iter().enumerate() { (figure(run, &name(index + 1), small, &SMALL)) }
             }
         }
-        (numbers(runs, &format!("{}: {}", capital(side.name()), plain(row, side))))
+        div class="wide" role="region" tabindex="0" aria-label=(format!("numbers {}", side.name())) {
+            (numbers(runs, &format!("{}, by run and way", capital(side.name()))))
+        }
     }
 }
 
@@ -207,8 +214,12 @@ fn legend(run: &Run) -> Markup {
 fn figure(run: &Run, name: &str, scale: &Scale, frame: &Frame) -> Markup {
     let marks: Vec<_> = run.marks.iter().collect();
     let drawing = draw(run, &marks, scale, frame);
-    let words =
-        format!("{name}: {} of {} failed", by_cause(&run.failures()), plural(run.requests().count(), "request"));
+    let words = format!(
+        "{name}: {} of {} failed{}",
+        by_cause(&run.failures()),
+        plural(run.requests().count(), "request"),
+        in_phases(run)
+    );
     html! {
         figure {
             svg class="chart" role="img" aria-label=(words) viewBox=(format!("0 0 {} {}", px(frame.width), px(drawing.height))) {
@@ -217,6 +228,16 @@ fn figure(run: &Run, name: &str, scale: &Scale, frame: &Frame) -> Markup {
             figcaption { (words) }
         }
     }
+}
+
+/// `; 0 before, 37 during, 0 after`, if any failed.
+fn in_phases(run: &Run) -> String {
+    if failed(run) == 0 {
+        return String::new();
+    }
+    let counts = Phase::ALL.into_iter().zip(by_phase(run));
+    let counts: Vec<_> = counts.map(|(phase, count)| format!("{} {}", thousands(count), phase.name())).collect();
+    format!("; {}", counts.join(", "))
 }
 
 fn events(run: &Run) -> Markup {
@@ -242,6 +263,7 @@ fn numbers(runs: &[Run], caption: &str) -> Markup {
                     th scope="col" class="number" { "seconds" }
                     th scope="col" class="number" { "requests" }
                     th scope="col" class="number" { "failed" }
+                    th scope="col" class="number" { (Phase::ALL.map(Phase::name).join(" / ")) }
                     th scope="col" { "by cause" }
                     th scope="col" class="number" { "longest, ms" }
                 }
@@ -254,7 +276,8 @@ fn numbers(runs: &[Run], caption: &str) -> Markup {
 }
 
 fn lines(index: usize, run: &Run) -> Markup {
-    let ways = run.paths.iter().map(|path| (path.name, Run { paths: vec![path.clone()], ..Run::default() }));
+    let one = |path: &Path| Run { paths: vec![path.clone()], marks: run.marks.clone(), ..Run::default() };
+    let ways = run.paths.iter().map(|path| (path.name, one(path)));
     let ways: Vec<_> = if run.paths.is_empty() { vec![("–", Run::default())] } else { ways.collect() };
     html! {
         @for (name, way) in ways {
@@ -264,9 +287,15 @@ fn lines(index: usize, run: &Run) -> Markup {
                 td class="number" { (seconds(length_ms(run))) }
                 td class="number" { (thousands(way.requests().count())) }
                 td class="number" { (thousands(failed(&way))) }
-                td { @if failed(&way) > 0 { (by_cause(&way.failures())) } @else { "–" } }
-                td class="number" { (way.requests().map(|request| request.took_ms).max().unwrap_or_default()) }
+                td class="number" { (by_phase(&way).map(thousands).join(" / ")) }
+                td { @if failed(&way) > 0 { (by_cause_and_phase(&way)) } @else { "–" } }
+                td class="number" { (thousands(longest_ms(&way))) }
             }
         }
     }
+}
+
+fn longest_ms(run: &Run) -> usize {
+    let longest = run.requests().map(|request| request.took_ms).max().unwrap_or_default();
+    usize::try_from(longest).unwrap_or(usize::MAX)
 }

@@ -4,12 +4,12 @@
 use maud::{Markup, PreEscaped, html};
 
 use super::{
-    super::outcome::{Mark, Proof, Row, Run},
+    super::outcome::{Mark, Path, Proof, Row, Run},
     chart::{LARGE, draw, legend, px},
     scale::Scale,
     summary::{Side, circumstances, failed, plural},
     text::{thousands, without_controls},
-    timeline::float_ms,
+    timeline::{float, float_ms},
 };
 
 /// The row that is drawn.
@@ -17,7 +17,7 @@ const ROW: &str = "restart";
 const BUCKETS_MAX: u64 = 400;
 const STYLE: &str = include_str!("picture.css");
 const MARGIN: f64 = 24.0;
-const HEADLINE: f64 = 64.0;
+const HEADLINE: f64 = 84.0;
 /// Above each side: its title and its legend.
 const TITLE: f64 = 30.0;
 const FOOT: f64 = 30.0;
@@ -51,6 +51,7 @@ pub(super) fn of(proof: &Proof) -> Option<String> {
             style { (PreEscaped(STYLE)) }
             rect class="ground" x="0.5" y="0.5" width=(px(LARGE.width - 1.0)) height=(px(height - 1.0)) rx="8" {}
             text class="headline" x=(px(MARGIN)) y="38" { (headline) }
+            text class="load-line" x=(px(MARGIN)) y="60" { (load(row)) }
             @for side in &sides { (side) }
             text class="caption" x=(px(MARGIN)) y=(px(height - 16.0)) { (foot) }
         }
@@ -100,23 +101,37 @@ fn headline(row: &Row) -> String {
         (without, []) => format!("{} without no502", failures(without)),
         _ => format!("{} without no502, {}{} with", failures(without), thousands(total(with)), runs(with)),
     };
-    format!("{subject}{}: {sides}", under(row))
+    format!("{subject}: {sides}")
 }
 
-/// The load, rounded, as it was in all runs together.
-fn under(row: &Row) -> String {
-    let runs = || row.without.iter().chain(&row.with);
-    let requests: usize = runs().map(|run| run.requests().count()).sum();
-    let ms: u64 = runs().map(super::timeline::length_ms).sum();
-    if ms == 0 {
-        return String::new();
+/// The load on each way in the first run: `100 requests a second on each way: Ingress, Service`.
+fn load(row: &Row) -> String {
+    let Some(run) = row.without.iter().chain(&row.with).next() else { return String::new() };
+    let rates: Vec<_> = run.paths.iter().filter_map(|path| Some((path.name, rate(path)?))).collect();
+    match rates.as_slice() {
+        [] => String::new(),
+        [(name, rate)] => format!("{rate} requests a second ({name})"),
+        [(_, first), others @ ..] if others.iter().all(|(_, rate)| rate == first) => {
+            let names: Vec<_> = rates.iter().map(|(name, _)| *name).collect();
+            format!("{first} requests a second on each way: {}", names.join(", "))
+        }
+        _ => {
+            let rates: Vec<_> = rates.iter().map(|(name, rate)| format!("{rate} ({name})")).collect();
+            format!("{} requests a second", rates.join(" and "))
+        }
     }
-    format!(" under {:.0} requests a second", super::timeline::float(requests) * 1000.0 / float_ms(ms))
+}
+
+/// Requests a second, by when they were due; none if they are too few to tell.
+fn rate(path: &Path) -> Option<String> {
+    let times = || path.requests.iter().map(|request| request.at);
+    let ms = times().max()?.checked_sub(times().min()?).filter(|ms| *ms > 0)?;
+    Some(format!("{:.0}", float(path.requests.len() - 1) * 1000.0 / float_ms(ms)))
 }
 
 fn description(row: &Row) -> String {
     let sides = Side::BOTH.map(|side| format!("{}: {}.", capital(side.name()), super::summary::plain(row, side)));
-    sides.join(" ")
+    format!("{}. {}", load(row), sides.join(" "))
 }
 
 fn foot(proof: &Proof) -> String {
@@ -137,13 +152,13 @@ mod tests {
         let row = &proof.rows[0];
         let total: usize = row.without.iter().flat_map(Run::failures).map(|(_, count)| count).sum();
         assert!(total > 5, "{total}");
-        let wanted =
-            format!("5 rolling restarts under 200 requests a second: {total} failed requests without no502, 0 with");
+        let wanted = format!("5 rolling restarts: {total} failed requests without no502, 0 with");
         assert_eq!(headline(row), wanted);
         let svg = of(&proof).unwrap();
         let svg = roxmltree::Document::parse(&svg).unwrap();
         let texts: Vec<_> = svg.descendants().filter_map(|node| node.text()).collect();
         assert!(texts.contains(&wanted.as_str()), "{texts:?}");
+        assert!(texts.contains(&"100 requests a second on each way: Ingress, Service"), "{texts:?}");
         for (end, count) in row.without[0].failures() {
             let counted = super::super::cause::counted(end, &count.to_string());
             assert!(texts.contains(&counted.as_str()), "{counted} in {texts:?}");
@@ -158,15 +173,26 @@ mod tests {
     #[test]
     fn one_run_a_side_is_told_in_the_singular_and_uneven_sides_are_told_apart() {
         let one = example::row("restart", vec![example::run(800, &[])], vec![example::run(800, &[])]);
-        assert_eq!(
-            headline(&one),
-            "Rolling restart under 200 requests a second: 0 failed requests without no502, 0 with"
-        );
+        assert_eq!(headline(&one), "Rolling restart: 0 failed requests without no502, 0 with");
         let uneven = Row { with: vec![example::run(800, &[]); 2], ..one };
-        assert_eq!(
-            headline(&uneven),
-            "Rolling restarts under 200 requests a second: 0 failed requests in 1 run without no502, 0 in 2 runs with"
-        );
+        assert_eq!(headline(&uneven), "Rolling restarts: 0 failed requests in 1 run without no502, 0 in 2 runs with");
+    }
+
+    #[test]
+    fn the_load_is_told_for_each_way() {
+        let mut run = example::run(800, &[]);
+        let load_of = |run: &Run| load(&example::row("restart", vec![run.clone()], Vec::new()));
+        assert_eq!(load_of(&run), "200 requests a second (Ingress)");
+        let mut other = run.paths[0].clone();
+        other.name = "Service";
+        run.paths.push(other);
+        assert_eq!(load_of(&run), "200 requests a second on each way: Ingress, Service");
+        run.paths[1].requests.truncate(401);
+        run.paths[1].requests.iter_mut().zip(0..).for_each(|(request, index)| request.at = index * 10);
+        assert_eq!(load_of(&run), "200 (Ingress) and 100 (Service) requests a second");
+        run.paths[1].requests.truncate(1);
+        assert_eq!(load_of(&run), "200 requests a second (Ingress)");
+        assert_eq!(load_of(&Run::default()), "");
     }
 
     #[test]

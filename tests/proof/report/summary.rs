@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
-    super::outcome::{End, Proof, Row, Run},
+    super::outcome::{End, Phase, Proof, Row, Run},
     cause,
     text::thousands,
 };
@@ -32,6 +32,8 @@ struct Sum {
     /// Failed requests of each run that had any.
     failed: Vec<usize>,
     faults: usize,
+    /// What of each run is missing that should have been measured.
+    unmeasured: Vec<String>,
     /// Runs in which kubectl had something to say.
     denied: usize,
 }
@@ -68,13 +70,32 @@ impl Sum {
             causes,
             failed: runs.iter().map(failed).filter(|failed| *failed > 0).collect(),
             faults: runs.iter().map(|run| run.faults.len()).sum(),
+            unmeasured: runs.iter().filter_map(unmeasured).collect(),
             denied: runs.iter().filter(|run| run.message.is_some()).count(),
         }
     }
 
-    fn of_requests(&self) -> String {
-        format!(" of {} {}", thousands(self.requests), self.unit)
+    /// ` of 8,410`; requests need not be called so, the table is about them.
+    fn of_all(&self) -> String {
+        let unit = if self.unit == "requests" { String::new() } else { format!(" {}", self.unit) };
+        format!(" of {}{unit}", thousands(self.requests))
     }
+
+    /// The causes by name, most frequent first: ` (503, reset)`.
+    fn in_causes(&self) -> String {
+        let names: Vec<_> = most_first(&self.causes).into_iter().map(|(end, _)| cause::name(end)).collect();
+        if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
+    }
+}
+
+/// The ways that no request went, if there are any: that nothing failed there says nothing.
+fn unmeasured(run: &Run) -> Option<String> {
+    if run.is_measured() {
+        return None;
+    }
+    let silent: Vec<_> = run.paths.iter().filter(|path| path.requests.is_empty()).map(|path| path.name).collect();
+    let is_all = silent.len() == run.paths.len();
+    Some(if is_all { "nothing measured".to_owned() } else { format!("nothing measured for {}", silent.join(", ")) })
 }
 
 /// Failed requests of a run.
@@ -87,10 +108,33 @@ pub(super) fn by_cause(causes: &BTreeMap<End, usize>) -> String {
     if causes.is_empty() {
         return "0".to_owned();
     }
-    let mut causes: Vec<_> = causes.iter().collect();
-    causes.sort_by_key(|(end, count)| (Reverse(**count), **end));
-    let causes: Vec<_> = causes.into_iter().map(|(end, count)| cause::counted(*end, &thousands(*count))).collect();
-    causes.join(", ")
+    let causes = most_first(causes).into_iter().map(|(end, count)| cause::counted(end, &thousands(count)));
+    causes.collect::<Vec<_>>().join(", ")
+}
+
+fn most_first(causes: &BTreeMap<End, usize>) -> Vec<(End, usize)> {
+    let mut causes: Vec<_> = causes.iter().map(|(end, count)| (*end, *count)).collect();
+    causes.sort_by_key(|(end, count)| (Reverse(*count), *end));
+    causes
+}
+
+/// Failed requests before, during and after what was done: `[0, 37, 0]`.
+pub(super) fn by_phase(run: &Run) -> [usize; 3] {
+    Phase::ALL.map(|phase| run.failures_in(phase).values().sum())
+}
+
+/// The failures of a run by cause, and by phase if they are of more than one: `during: 2 reset; after: 1 × 503`.
+pub(super) fn by_cause_and_phase(run: &Run) -> String {
+    let failures = Phase::ALL.map(|phase| (phase, run.failures_in(phase)));
+    let failures: Vec<_> = failures.into_iter().filter(|(_, causes)| !causes.is_empty()).collect();
+    match failures.as_slice() {
+        [] => by_cause(&BTreeMap::new()),
+        [(_, causes)] => by_cause(causes),
+        several => {
+            let several = several.iter().map(|(phase, causes)| format!("{}: {}", phase.name(), by_cause(causes)));
+            several.collect::<Vec<_>>().join("; ")
+        }
+    }
 }
 
 /// One cell of the table.
@@ -108,48 +152,60 @@ pub(super) fn cell(row: &Row, side: Side) -> Vec<Piece> {
         pieces.push(Piece::Text(format!("denied{times}, ")));
     }
     pieces.extend(requests(&sum, runs.len(), side));
+    let mut add = |text| pieces.extend([Piece::Text(", ".to_owned()), Piece::Strong(text)]);
     if sum.faults > 0 {
-        pieces.push(Piece::Text(", ".to_owned()));
-        pieces.push(Piece::Strong(plural(sum.faults, "fault")));
+        add(plural(sum.faults, "fault"));
+    }
+    if sum.requests > 0 && !sum.unmeasured.is_empty() {
+        add(of_runs(&sum.unmeasured, runs.len()));
     }
     pieces
 }
 
-fn requests(sum: &Sum, runs: usize, side: Side) -> Vec<Piece> {
-    if sum.requests == 0 {
-        return vec![Piece::Text(format!("no {} sent", sum.unit))];
-    }
-    let in_runs = if runs > 1 { format!(" in {runs} runs") } else { String::new() };
-    if sum.failed.is_empty() && side == Side::With {
-        return vec![Piece::Strong("0".to_owned()), Piece::Text(format!("{}{in_runs}", sum.of_requests()))];
-    }
-    if sum.failed.is_empty() && sum.faults == 0 {
-        return vec![Piece::Text(format!("none on this machine ({} {}{in_runs})", thousands(sum.requests), sum.unit))];
-    }
-    let (count, rest) = match sum.failed.as_slice() {
-        [] => ("0".to_owned(), format!("{}{in_runs}", sum.of_requests())),
-        _ if runs == 1 => (by_cause(&sum.causes), sum.of_requests()),
-        each => {
-            let all = thousands(each.iter().sum());
-            (
-                format!("errors in {} of {runs} runs", each.len()),
-                format!(": {} ({all}{})", spread(each), sum.of_requests()),
-            )
-        }
-    };
-    let count = if side == Side::With { Piece::Strong(count) } else { Piece::Text(count) };
-    vec![count, Piece::Text(rest)]
+/// What is missing, and in how many runs, if there are several.
+fn of_runs(unmeasured: &[String], runs: usize) -> String {
+    let mut kinds: Vec<_> = unmeasured.iter().map(String::as_str).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let in_runs = if runs > 1 { format!(" in {} of {runs} runs", unmeasured.len()) } else { String::new() };
+    format!("{}{in_runs}", kinds.join(", "))
 }
 
-/// `12 to 21 each`, of runs that are not none.
+fn requests(sum: &Sum, runs: usize, side: Side) -> Vec<Piece> {
+    if sum.requests == 0 {
+        return vec![Piece::Strong("nothing measured".to_owned())];
+    }
+    let in_runs = if runs > 1 { format!(" in {runs} runs") } else { String::new() };
+    let strong = |text: String| if side == Side::With { Piece::Strong(text) } else { Piece::Text(text) };
+    let all = sum.of_all();
+    if sum.failed.is_empty() && side == Side::Without && sum.faults == 0 {
+        return vec![Piece::Text(format!("none on this machine{all}{in_runs}"))];
+    }
+    let causes = sum.in_causes();
+    match sum.failed.as_slice() {
+        [] => vec![strong("0".to_owned()), Piece::Text(format!("{all}{in_runs}"))],
+        [failed] if runs == 1 => vec![strong(thousands(*failed)), Piece::Text(format!("{all}{causes}"))],
+        each => {
+            let in_runs = format!("errors in {} of {runs} runs", each.len());
+            vec![strong(in_runs), Piece::Text(format!(", {}{causes}", spread(each)))]
+        }
+    }
+}
+
+/// `12 to 21 each`, of one run or more.
 fn spread(each: &[usize]) -> String {
     let least = each.iter().min().copied().unwrap_or_default();
     let most = each.iter().max().copied().unwrap_or_default();
     match each.len() {
-        1 => thousands(most),
+        1 => plural(most, "request"),
         _ if least == most => format!("{} each", thousands(most)),
         _ => format!("{} to {} each", thousands(least), thousands(most)),
     }
+}
+
+/// What a title has after it in a row where errors do not matter.
+pub(super) fn no_promise(row: &Row) -> &'static str {
+    if row.is_promise { "" } else { " (no promise: it shows a limit)" }
 }
 
 pub(super) fn plural(count: usize, noun: &str) -> String {
@@ -170,16 +226,34 @@ pub(super) fn plain(row: &Row, side: Side) -> String {
     joined(&cell(row, side), str::to_owned)
 }
 
-/// One sentence on all rows.
+/// What became of the promise in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Yes,
+    Broken,
+    /// Nothing failed, of what was not or not wholly measured.
+    Unproven,
+}
+
+fn of(row: &Row) -> Kept {
+    match row.holds() {
+        true => Kept::Yes,
+        false if row.with.iter().any(|run| run.errors() > 0) => Kept::Broken,
+        false => Kept::Unproven,
+    }
+}
+
+/// One sentence on all rows, or two.
 pub(super) fn verdict(proof: &Proof) -> String {
-    let broken: Vec<_> = proof.rows.iter().filter(|row| !row.holds()).map(|row| row.id).collect();
-    if !broken.is_empty() {
-        return format!(
-            "The promise is broken in {} of {}: {}.",
-            broken.len(),
-            plural(proof.rows.len(), "scenario"),
-            broken.join(", ")
-        );
+    let total = plural(proof.rows.len(), "scenario");
+    let told = |state, what: &str| {
+        let ids: Vec<_> = proof.rows.iter().filter(|row| of(row) == state).map(|row| row.id).collect();
+        (!ids.is_empty()).then(|| format!("The promise is {what} in {} of {total}: {}.", ids.len(), ids.join(", ")))
+    };
+    let bad = [told(Kept::Broken, "broken"), told(Kept::Unproven, "not proven, for want of measurements,")];
+    let bad: Vec<_> = bad.into_iter().flatten().collect();
+    if !bad.is_empty() {
+        return bad.join(" ");
     }
     let promised: Vec<_> = proof.rows.iter().filter(|row| row.is_promise).collect();
     if promised.is_empty() {
@@ -206,7 +280,11 @@ pub(super) fn circumstances(proof: &Proof) -> String {
 pub(super) fn terminal(proof: &Proof) -> String {
     let mut lines = vec![["scenario", Side::Without.name(), Side::With.name()].map(str::to_owned)];
     lines.extend(proof.rows.iter().map(|row| {
-        let mark = if row.holds() { "" } else { "  <- BROKEN" };
+        let mark = match of(row) {
+            Kept::Yes => "",
+            Kept::Broken => "  <- BROKEN",
+            Kept::Unproven => "  <- NOT PROVEN",
+        };
         [row.id.to_owned(), plain(row, Side::Without), format!("{}{mark}", plain(row, Side::With))]
     }));
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
@@ -233,27 +311,24 @@ mod tests {
     fn one_run_has_its_causes() {
         let left = run(8410, &[(End::Status(503), 16), (End::Reset, 2)]);
         let cells = cells(vec![left], vec![run(8302, &[])]);
-        assert_eq!(cells, ["16 × 503, 2 reset of 8,410 requests", "**0** of 8,302 requests"]);
+        assert_eq!(cells, ["18 of 8,410 (503, reset)", "**0** of 8,302"]);
     }
 
     #[test]
     fn several_runs_have_a_spread() {
-        let left = [12, 21, 14].map(|count| run(8000, &[(End::Refused, count)]));
+        let left = [12, 21, 14].map(|count| run(8000, &[(End::Status(503), 1), (End::Refused, count)]));
         let cells = cells(left.into(), vec![run(8000, &[]), run(8000, &[(End::Timeout, 1)])]);
         assert_eq!(
             cells,
-            [
-                "errors in 3 of 3 runs: 12 to 21 each (47 of 24,000 requests)",
-                "**errors in 1 of 2 runs**: 1 (1 of 16,000 requests)"
-            ]
+            ["errors in 3 of 3 runs, 13 to 22 each (refused, 503)", "**errors in 1 of 2 runs**, 1 request (timed out)"]
         );
     }
 
     #[test]
     fn a_quiet_left_side_and_a_missing_one_say_so() {
-        assert_eq!(cells(vec![run(10, &[])], Vec::new()), ["none on this machine (10 requests)", "not run"]);
+        assert_eq!(cells(vec![run(10, &[])], Vec::new()), ["none on this machine of 10", "not run"]);
         let [left, right] = cells(Vec::new(), vec![run(0, &[])]);
-        assert_eq!([left.as_str(), right.as_str()], ["–", "no requests sent"]);
+        assert_eq!([left.as_str(), right.as_str()], ["–", "**nothing measured**"]);
     }
 
     #[test]
@@ -261,14 +336,39 @@ mod tests {
         let denied = Run { message: Some("no".to_owned()), ..run(4000, &[]) };
         let faulty = Run { faults: vec!["the write went through".to_owned()], ..run(4000, &[]) };
         let cells = cells(vec![faulty.clone()], vec![denied.clone(), faulty]);
+        assert_eq!(cells, ["0 of 4,000, **1 fault**", "denied in 1 of 2 runs, **0** of 8,000 in 2 runs, **1 fault**"]);
+        assert_eq!(plain(&row("x", Vec::new(), vec![denied]), Side::With), "denied, 0 of 4,000");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_told() {
+        let mut silent = run(10, &[]);
+        silent.paths.push(super::super::super::outcome::Path { name: "Service", requests: Vec::new() });
         assert_eq!(
-            cells,
+            cells(vec![silent.clone()], vec![run(10, &[]), silent.clone()]),
             [
-                "0 of 4,000 requests, **1 fault**",
-                "denied in 1 of 2 runs, **0** of 8,000 requests in 2 runs, **1 fault**"
+                "none on this machine of 10, **nothing measured for Service**",
+                "**0** of 20 in 2 runs, **nothing measured for Service in 1 of 2 runs**"
             ]
         );
-        assert_eq!(plain(&row("x", Vec::new(), vec![denied]), Side::With), "denied, 0 of 4,000 requests");
+        let without_ways = Run { paths: Vec::new(), ..silent };
+        assert_eq!(cells(Vec::new(), vec![without_ways.clone()])[1], "**nothing measured**");
+        let rows = vec![row("blind", Vec::new(), vec![run(10, &[]), without_ways])];
+        let proof = Proof { date: String::new(), versions: Vec::new(), machine: String::new(), rows };
+        let text = terminal(&proof);
+        assert!(text.contains("0 of 10 in 2 runs, nothing measured in 1 of 2 runs  <- NOT PROVEN\n"), "{text}");
+        assert!(text.ends_with("is not proven, for want of measurements, in 1 of 1 scenario: blind.\n"), "{text}");
+    }
+
+    #[test]
+    fn failures_outside_of_what_was_done_are_told_apart() {
+        let mark = |at| super::super::super::outcome::Mark { at, what: "done".to_owned() };
+        // The failures are 5 ms apart, from the start on.
+        let mut run = run(100, &[(End::Reset, 2), (End::Status(503), 3)]);
+        assert_eq!((by_phase(&run), by_cause_and_phase(&run)), ([0, 5, 0], "3 × 503, 2 reset".to_owned()));
+        run.marks = vec![mark(run.start + 1), mark(run.start + 15)];
+        let told = "before: 1 reset; during: 2 × 503, 1 reset; after: 1 × 503";
+        assert_eq!((by_phase(&run), by_cause_and_phase(&run)), ([1, 3, 1], told.to_owned()));
     }
 
     #[test]
@@ -289,7 +389,7 @@ mod tests {
         );
         proof.rows.push(row("bad", Vec::new(), vec![run(10, &[(End::Other, 1)])]));
         let text = terminal(&proof);
-        assert!(text.contains("1 other of 10 requests  <- BROKEN"), "{text}");
+        assert!(text.contains("1 of 10 (other)  <- BROKEN"), "{text}");
         assert!(text.ends_with("The promise is broken in 1 of 2 scenarios: bad.\n"), "{text}");
     }
 }

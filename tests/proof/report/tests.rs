@@ -65,15 +65,25 @@ fn the_page_has_the_table_and_every_run_with_its_numbers() {
         assert_eq!(captions.len(), runs.len(), "{}: one picture for each run", row.id);
         for (caption, run) in captions.iter().zip(&runs) {
             assert!(
-                caption.ends_with(&format!("{} requests failed", text::thousands(run.requests().count()))),
+                caption.contains(&format!("{} requests failed", text::thousands(run.requests().count()))),
                 "{caption}"
             );
             for (end, count) in run.failures() {
                 assert!(caption.contains(&cause::counted(end, &text::thousands(count))), "{caption}: {count} {end}");
             }
+            let [before, during, after] = summary::by_phase(run).map(text::thousands);
+            let phases = format!("; {before} before, {during} during, {after} after");
+            assert_eq!(caption.ends_with(&phases), summary::failed(run) > 0, "{caption}: {phases}");
         }
-        let failed = elements(section, "tr").filter_map(|line| elements(line, "td").nth(3).map(text));
-        let failed: usize = failed.map(|text| text.replace(',', "").parse::<usize>().unwrap()).sum();
+        let cells = |column| elements(section, "tr").filter_map(move |line| elements(line, "td").nth(column).map(text));
+        let by_phase: Vec<Vec<usize>> = cells(4)
+            .map(|cell| cell.split(" / ").map(|count| count.replace(',', "").parse().unwrap()).collect())
+            .collect();
+        for phase in 0..3 {
+            let told: usize = by_phase.iter().map(|counts| counts[phase]).sum();
+            assert_eq!(told, runs.iter().map(|run| summary::by_phase(run)[phase]).sum::<usize>(), "{}", row.id);
+        }
+        let failed: usize = cells(3).map(|text| text.replace(',', "").parse::<usize>().unwrap()).sum();
         assert_eq!(failed, runs.iter().map(|run| summary::failed(run)).sum::<usize>(), "{}", row.id);
     }
 }
