@@ -134,12 +134,17 @@ impl Process {
         })
     }
 
-    /// Asks the whole group to end (SIGTERM) and waits until the process has; `limit` over, it is killed by the drop of `self`.
-    pub(crate) fn terminate(self, limit: Duration) -> Result<ExitStatus, Error> {
+    /// Asks the whole group to end (SIGTERM).
+    pub(crate) fn ask_to_end(&self) {
         if self.ended().is_none() {
-            // Fails only where nothing is left to end, which the wait then sees.
+            // Fails only where nothing is left to end.
             let _ = kill_process_group(self.group, Signal::TERM);
         }
+    }
+
+    /// Asks the whole group to end (SIGTERM) and waits until the process has; `limit` over, it is killed by the drop of `self`.
+    pub(crate) fn terminate(self, limit: Duration) -> Result<ExitStatus, Error> {
+        self.ask_to_end();
         wait::until(format!("{} has ended after SIGTERM", self.name), limit, || {
             Ok(self.ended().map_or(Look::NotYet("it is running".into()), Look::Met))
         })

@@ -146,7 +146,7 @@ fn inside(place: &Place, args: &Args, scenarios: &[Scenario]) -> anyhow::Result<
     }
     if !holds {
         control_plane.keep_logs();
-        say("FAILED: requests failed with no502");
+        say("FAILED: see the table");
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)

@@ -50,126 +50,103 @@ const EVICTION_LIMIT_SECONDS: u64 = 120;
 
 /// Every row but the one about no502 itself, in the order of the table.
 pub(crate) fn all() -> Vec<Scenario> {
-    let plain = Scenario {
-        id: "",
-        title: "",
-        note: None,
-        is_promise: true,
-        runs: 1,
-        props: Props::default(),
-        act: |play, _| restart(play),
-    };
+    [starts(), ends(), faults()].concat()
+}
+
+/// A row whose pods have a readiness probe of their own, so that only what its title says is wrong with them.
+fn row(id: &'static str, title: &'static str, act: fn(&mut Play<'_>, Side) -> anyhow::Result<()>) -> Scenario {
+    Scenario { id, title, note: None, is_promise: true, runs: 1, props: probed(), act }
+}
+
+fn probed() -> Props {
+    Props { readiness: Some(own_probe), ..Props::default() }
+}
+
+/// Pods that no502 gives a readiness probe.
+fn injected(args: &'static [&'static str]) -> Props {
+    Props { args, annotations: &[("no502.dev/readiness", "inject")], ..Props::default() }
+}
+
+/// Rolling restarts where it matters how a new pod starts.
+fn starts() -> Vec<Scenario> {
     vec![
         Scenario {
-            id: "restart",
-            title: "`kubectl rollout restart`, no probe, no preStop, the app exits at once",
             runs: 5,
-            ..plain.clone()
+            props: Props::default(),
+            ..row("restart", "`kubectl rollout restart`, no probe, no preStop, the app exits at once", restart)
         },
         Scenario {
-            id: "slow-start",
-            title: "Rolling restart, pods listen 3 s after they start",
             note: Some(
                 "The Namespace has the annotation `no502.dev/readiness: inject`: pods without a readiness probe get one \
                  from no502 that waits until the port listens.",
             ),
-            props: Props {
-                args: &["--listen-after=3"],
-                annotations: &[("no502.dev/readiness", "inject")],
-                ..Props::default()
-            },
-            ..plain.clone()
+            props: injected(&["--listen-after=3"]),
+            ..row("slow-start", "Rolling restart, no probe, pods listen 3 s after they start", restart)
         },
         Scenario {
-            id: "warm-up",
-            title: "Rolling restart, pods answer 503 for 3 s, own readiness probe",
-            props: Props { args: &["--warm-after=3"], readiness: Some(own_probe), ..Props::default() },
-            ..plain.clone()
+            props: Props { args: &["--warm-after=3"], ..probed() },
+            ..row("warm-up", "Rolling restart, pods answer 503 for 3 s, own readiness probe", restart)
         },
         Scenario {
-            id: "warm-up-tcp",
-            title: "Rolling restart, pods answer 503 for 3 s, injected TCP probe",
             note: Some(
-                "A TCP probe sees that something listens, not that it answers 503: no502 cannot keep this one, and warns \
-                 about it. A probe of your own that asks the application can.",
+                "A TCP probe sees that something listens, not that it answers 503: here no502 cannot help. A probe of \
+                 your own that asks the application does.",
             ),
             is_promise: false,
-            props: Props {
-                args: &["--warm-after=3"],
-                annotations: &[("no502.dev/readiness", "inject")],
-                ..Props::default()
-            },
-            ..plain.clone()
-        },
-        Scenario {
-            id: "long-requests",
-            title: "Rolling restart, requests take 2 s, `terminationGracePeriodSeconds: 5`",
-            props: Props { args: &["--work-ms=2000"], grace_seconds: Some(5), rate: Some(25), ..Props::default() },
-            ..plain.clone()
-        },
-        Scenario {
-            id: "scale",
-            title: "`kubectl scale` from 6 pods to 2",
-            props: Props { replicas: Some(6), ..Props::default() },
-            act: |play, _| play.roll_out(&["scale", "deployment/shop", "--replicas=2"]),
-            ..plain.clone()
-        },
-        Scenario {
-            id: "delete",
-            title: "`kubectl delete pod`, one of 4",
-            act: |play, _| delete_pod(play),
-            ..plain.clone()
-        },
-        Scenario {
-            id: "drain",
-            title: "Every pod evicted in turn, as `kubectl drain` does",
-            note: Some("A PodDisruptionBudget lets one pod go at a time, each once the last one is replaced."),
-            act: |play, _| evict_all(play),
-            ..plain.clone()
-        },
-        Scenario {
-            id: "image",
-            title: "`kubectl set image`, default `maxUnavailable`",
-            act: |play, _| play.roll_out(&["set", "image", "deployment/shop", "shop=no502-shop:2"]),
-            ..plain.clone()
-        },
-        Scenario {
-            id: "selector",
-            title: "`kubectl apply` with a typo in the Service selector",
-            note: Some(UNDONE),
-            act: |play, side| {
-                apply_fault(play, side, "Service", "/spec/selector/app", &json!("shpo"), "service-selects-nothing")
-            },
-            ..plain.clone()
-        },
-        Scenario {
-            id: "port-name",
-            title: "`kubectl apply` that renames the port a Service names",
-            note: Some(UNDONE),
-            act: |play, side| {
-                let field = "/spec/template/spec/containers/0/ports/0/name";
-                apply_fault(play, side, "Deployment", field, &json!("web"), "service-port-unresolved")
-            },
-            ..plain.clone()
-        },
-        Scenario {
-            id: "ingress-port",
-            title: "`kubectl apply` that points the Ingress to a missing port",
-            note: Some(UNDONE),
-            act: |play, side| {
-                let field = "/spec/rules/0/http/paths/0/backend/service/port";
-                apply_fault(play, side, "Ingress", field, &json!({"number": 8000}), "ingress-port-missing")
-            },
-            ..plain
+            props: injected(&["--warm-after=3"]),
+            ..row("warm-up-tcp", "Rolling restart, pods answer 503 for 3 s, injected TCP probe", restart)
         },
     ]
 }
 
-fn own_probe() -> Value {
-    json!({"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1})
+/// Where it matters how an old pod ends.
+fn ends() -> Vec<Scenario> {
+    vec![
+        Scenario {
+            props: Props { args: &["--work-ms=2000"], grace_seconds: Some(5), rate: Some(25), ..probed() },
+            ..row("long-requests", "Rolling restart, requests take 2 s, `terminationGracePeriodSeconds: 5`", restart)
+        },
+        Scenario {
+            props: Props { replicas: Some(6), ..probed() },
+            ..row("scale", "`kubectl scale` from 6 pods to 2", |play, _| {
+                play.roll_out(&["scale", "deployment/shop", "--replicas=2"])
+            })
+        },
+        row("delete", "`kubectl delete pod`, one of 4", |play, _| delete_pod(play)),
+        Scenario {
+            note: Some("A PodDisruptionBudget lets one pod go at a time, each once the last one is replaced."),
+            ..row("drain", "Every pod evicted in turn, as `kubectl drain` does", |play, _| evict_all(play))
+        },
+        row("image", "`kubectl set image`, default `maxUnavailable`", |play, _| {
+            play.roll_out(&["set", "image", "deployment/shop", "shop=no502-shop:2"])
+        }),
+    ]
 }
 
-fn restart(play: &mut Play<'_>) -> anyhow::Result<()> {
+/// Writes that break the way to the pods.
+fn faults() -> Vec<Scenario> {
+    let fault = |id, title, act| Scenario { note: Some(UNDONE), ..row(id, title, act) };
+    vec![
+        fault("selector", "`kubectl apply` with a typo in the Service selector", |play, side| {
+            apply_fault(play, side, "Service", "/spec/selector/app", &json!("shpo"), "service-selects-nothing")
+        }),
+        fault("port-name", "`kubectl apply` that renames the port a Service names", |play, side| {
+            let field = "/spec/template/spec/containers/0/ports/0/name";
+            apply_fault(play, side, "Deployment", field, &json!("web"), "service-port-unresolved")
+        }),
+        fault("ingress-port", "`kubectl apply` that points the Ingress to a missing port", |play, side| {
+            let field = "/spec/rules/0/http/paths/0/backend/service/port";
+            apply_fault(play, side, "Ingress", field, &json!({"number": 8000}), "ingress-port-missing")
+        }),
+    ]
+}
+
+fn own_probe() -> Value {
+    // By number: one row gives the port another name.
+    json!({"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1})
+}
+
+fn restart(play: &mut Play<'_>, _: Side) -> anyhow::Result<()> {
     play.roll_out(&["rollout", "restart", "deployment/shop"])
 }
 

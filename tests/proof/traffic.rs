@@ -94,6 +94,8 @@ impl Traffic {
     /// Ends the load, waits for the requests under way, and gives what became of all of them.
     pub(crate) fn stop(self) -> anyhow::Result<Vec<outcome::Path>> {
         let mut paths = Vec::new();
+        // All first, then each: no way is left alone.
+        self.loads.iter().for_each(|(_, _, process)| process.ask_to_end());
         for (way, records, process) in self.loads {
             let log = process.log().to_owned();
             let status = process.terminate(Duration::from_secs(STOP_LIMIT_SECONDS))?;
@@ -130,7 +132,8 @@ pub(crate) fn await_answers(addresses: &Addresses) -> anyhow::Result<()> {
         .timeout_global(Some(Duration::from_secs(5)))
         .build()
         .into();
-    for url in [format!("http://{INGRESS_ADDRESS}/"), format!("http://{}/", addresses.service)] {
+    // Answered at once, however long other requests take.
+    for url in [format!("http://{INGRESS_ADDRESS}/healthz"), format!("http://{}/healthz", addresses.service)] {
         let mut good = 0;
         wait::until(format!("{url} answers for {}", addresses.host), Duration::from_secs(LIMIT_SECONDS), || {
             let state = match agent.get(&url).header("Host", &addresses.host).call() {
