@@ -221,3 +221,41 @@ fn say(line: &str) {
     // Nobody can be told that stderr is closed.
     let _ = writeln!(stderr(), "proof: {line}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_has_every_row() {
+        let readme = include_str!("../../README.md");
+        let titles = scenario::all().into_iter().map(|scenario| scenario.title).chain([own_rollout::TITLE]);
+        let missing: Vec<&str> = titles.filter(|title| !readme.contains(&format!("| {title} "))).collect();
+        assert!(missing.is_empty(), "run `tests/proof/run --report DIR` and take its proof.md over: {missing:?}");
+    }
+
+    #[test]
+    fn ids_name_one_row_each_and_fit_a_namespace() {
+        let mut ids: Vec<&str> = scenario::all().iter().map(|scenario| scenario.id).chain([OWN_ROLLOUT]).collect();
+        assert!(ids.iter().all(|id| id.chars().all(|c| c.is_ascii_lowercase() || c == '-')), "{ids:?}");
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count);
+    }
+
+    #[test]
+    fn only_what_is_asked_for_is_played() {
+        let only = |ids: &[&str]| chosen(&ids.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let ids = |scenarios: Vec<Scenario>| scenarios.iter().map(|it| it.id).collect::<Vec<_>>();
+        assert_eq!(ids(only(&["scale", "restart"]).expect("both are there")), ["restart", "scale"]);
+        assert_eq!(ids(only(&[OWN_ROLLOUT]).expect("it is known, and played apart")), [""; 0]);
+        assert_eq!(only(&[]).expect("all").len(), scenario::all().len());
+        assert!(only(&["rstart"]).is_err_and(|error| error.contains("rstart")));
+    }
+
+    #[test]
+    fn arguments_are_well_formed() {
+        Args::command().debug_assert();
+    }
+}

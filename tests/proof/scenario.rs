@@ -71,6 +71,11 @@ fn injected(args: &'static [&'static str]) -> Props {
 fn starts() -> Vec<Scenario> {
     vec![
         Scenario {
+            note: Some(
+                "A new pod without a readiness probe gets requests as soon as its container runs. This application listens \
+                 within milliseconds, before anybody has heard of the pod. One that takes longer, or a machine that is busy \
+                 with other things, fails a few at that moment, with and without no502; the next row is about that.",
+            ),
             runs: 5,
             props: Props::default(),
             ..row("restart", "`kubectl rollout restart`, no probe, no preStop, the app exits at once", restart)
