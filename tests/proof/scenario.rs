@@ -41,6 +41,8 @@ impl Scenario {
     }
 }
 
+/// Switches the injections of a Namespace off, as if no502 were not there yet.
+const INJECT: &str = "no502.dev/inject";
 /// How long a fault that nobody refused stays before it is undone.
 const OUTAGE_SECONDS: u64 = 5;
 /// It says what `OUTAGE_SECONDS` is.
@@ -107,6 +109,19 @@ fn starts() -> Vec<Scenario> {
 /// Where it matters how an old pod ends.
 fn ends() -> Vec<Scenario> {
     vec![
+        Scenario {
+            note: Some(
+                "What was deployed before no502 came gets its sleep with the first restart. That one still ends pods \
+                 that have none.",
+            ),
+            is_promise: false,
+            props: Props { annotations: &[(INJECT, "disabled")], ..probed() },
+            ..row("first-restart", "The first `kubectl rollout restart` after no502 was installed", |play, side| {
+                let namespace = &play.stage.namespace;
+                play.stage.kubectl(&["annotate", "namespace", namespace, &format!("{INJECT}-")])?;
+                restart(play, side)
+            })
+        },
         Scenario {
             props: Props { args: &["--work-ms=2000"], grace_seconds: Some(5), rate: Some(25), ..probed() },
             ..row("long-requests", "Rolling restart, requests take 2 s, `terminationGracePeriodSeconds: 5`", restart)
