@@ -85,6 +85,7 @@ fn node(role: &Role) -> anyhow::Result<ExitCode> {
         sandbox::check_prerequisites()?;
         Binaries::find_or_build(NODE_VERSION)?;
         NodeBinaries::find_or_build(NODE_VERSION)?;
+        cluster::progress::say(&format!("starting Kubernetes {NODE_VERSION} with a node"));
         return Ok(sandbox::run_inside()?);
     };
     let control_plane = ControlPlane::start(node::options(Options::new(NODE_VERSION))?)?;

@@ -16,6 +16,7 @@ use crate::{
 const EXIT_CODE_INTERRUPTED: i32 = 130;
 const EXIT_CODE_FAILURE: i32 = 1;
 const KILL_NUMBER: i32 = 9;
+const KILLED: &str = "the test node was killed";
 
 /// Whom a signal hits.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,8 @@ struct Ending {
     victim: Victim,
     signal: Signal,
     is_expected: fn(ExitStatus) -> bool,
+    /// What it must say about it.
+    line: &'static str,
 }
 
 const ENDINGS: [Ending; 5] = [
@@ -43,30 +46,35 @@ const ENDINGS: [Ending; 5] = [
         victim: Victim::Outside,
         signal: Signal::INT,
         is_expected: |status| status.code() == Some(EXIT_CODE_INTERRUPTED),
+        line: "",
     },
     Ending {
         name: "terminated",
         victim: Victim::Outside,
         signal: Signal::TERM,
         is_expected: |status| status.code() == Some(EXIT_CODE_INTERRUPTED),
+        line: "",
     },
     Ending {
         name: "killed",
         victim: Victim::Outside,
         signal: Signal::KILL,
         is_expected: |status| status.signal() == Some(KILL_NUMBER),
+        line: "",
     },
     Ending {
         name: "killed_first_process_inside",
         victim: Victim::FirstProcess,
         signal: Signal::KILL,
         is_expected: |status| status.code() == Some(EXIT_CODE_FAILURE),
+        line: KILLED,
     },
     Ending {
         name: "killed_unshare",
         victim: Victim::Unshare,
         signal: Signal::KILL,
         is_expected: |status| status.code() == Some(EXIT_CODE_FAILURE),
+        line: KILLED,
     },
 ];
 
@@ -95,7 +103,7 @@ fn boot() -> anyhow::Result<(Running, Traces)> {
     Ok((running, traces))
 }
 
-fn end(Ending { victim, signal: sent, is_expected, .. }: Ending) -> anyhow::Result<()> {
+fn end(Ending { victim, signal: sent, is_expected, line, .. }: Ending) -> anyhow::Result<()> {
     let (mut running, traces) = boot()?;
     let number = match victim {
         Victim::Outside => running.number(),
@@ -104,7 +112,9 @@ fn end(Ending { victim, signal: sent, is_expected, .. }: Ending) -> anyhow::Resu
     };
     signal(number, sent)?;
     let status = running.await_end()?;
-    ensure!(is_expected(status), "it ended with {status}:\n{}", running.output());
+    let output = running.output();
+    ensure!(is_expected(status), "it ended with {status}:\n{output}");
+    ensure!(output.contains(line), "it does not say {line:?}:\n{output}");
     traces.must_go()
 }
 
@@ -147,6 +157,7 @@ fn kill_kubelet() -> anyhow::Result<()> {
     let log = Path::new(log.with_context(|| format!("no log in {error:?}"))?.0);
     ensure!(log.is_file(), "{} is not there", log.display());
     ensure!(output.contains("the logs are kept in"), "no word about the logs:\n{output}");
+    ensure!(!output.contains(KILLED), "it says {KILLED:?}, which it was not:\n{output}");
     let logs = log.parent().context("the folder of the logs")?;
     traces.must_go_but(|path| path.parent() == Some(logs) && path.extension().is_some_and(|it| it == "log"))
 }

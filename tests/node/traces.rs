@@ -106,7 +106,10 @@ impl Traces {
         let interfaces = machine::interfaces("self");
         left.extend(interfaces.difference(&self.before.interfaces).filter(is_ours).map(|it| format!("interface {it}")));
         let settings = machine::settings();
-        let changed = settings.iter().filter(|(name, value)| self.before.settings.get(*name) != Some(value));
+        // One that was not there came with a module of the kernel.
+        let is_changed =
+            |(name, value): &(&&str, &String)| self.before.settings.get(*name).is_some_and(|it| it != *value);
+        let changed = settings.iter().filter(is_changed);
         left.extend(changed.map(|(name, value)| format!("setting {name}, now {}", value.trim_end())));
         if !machine::is_lock_free() {
             left.push("the lock, so that no other node can start".into());

@@ -11,6 +11,7 @@ mod prerequisites;
 
 use std::{
     env,
+    fs::File,
     os::{
         linux::net::SocketAddrExt as _,
         unix::net::{SocketAddr, UnixListener},
@@ -23,6 +24,7 @@ use std::{
 use crate::cluster::{
     error::Error,
     process::Process,
+    progress::say,
     wait::{self, Look},
 };
 use janitor::Janitor;
@@ -35,6 +37,8 @@ const JANITOR: &str = "janitor";
 const FOLDER_PREFIX: &str = "no502-node-";
 /// An abstract socket: it leaves no file, and nobody can have it beside us.
 const LOCK_NAME: &str = "no502-node";
+/// There once the first process inside ends by itself. `unshare` tells it from a killed one only for some signals.
+const ENDED_FILE: &str = "ended";
 /// Longer than any proof.
 const LIMIT_MINUTES: u64 = 120;
 
@@ -49,8 +53,8 @@ pub(crate) enum Role {
     Done(ExitCode),
 }
 
-/// Where a node lives, seen from inside.
-#[derive(Clone, Debug)]
+/// Where a node lives, seen from inside. Its drop tells the outside that the first process has not been killed.
+#[derive(Debug)]
 pub(crate) struct Place {
     /// Outside of the shadowed folders, and gone afterwards.
     pub(crate) folder: PathBuf,
@@ -67,6 +71,13 @@ impl Place {
     }
 }
 
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Without it the outside says one line too many.
+        let _ = File::create(self.folder.join(ENDED_FILE));
+    }
+}
+
 /// Name of the control groups for everything that runs in pods, without `/`.
 fn cgroup_of(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -79,9 +90,9 @@ pub(crate) fn role() -> Result<Role, Error> {
     if role == JANITOR {
         return Ok(Role::Done(janitor::clean_when_alone(&folder)));
     }
-    let first_process = first_process::note(&folder)?;
-    mounts::settle(&folder)?;
-    Ok(Role::Inside(Place { folder, first_process }))
+    let place = Place { first_process: first_process::note(&folder)?, folder };
+    mounts::settle(&place.folder)?;
+    Ok(Role::Inside(place))
 }
 
 /// Says in one line why this machine cannot have a node now, if so.
@@ -110,10 +121,14 @@ pub(crate) fn run_inside() -> Result<ExitCode, Error> {
         Ok::<_, Error>(inside.ended().map_or(Look::NotYet("it is running".into()), Look::Met))
     });
     drop(inside);
+    let was_killed = !janitor.folder().join(ENDED_FILE).exists();
     janitor.finish()?;
-    // A process that a signal ended has no code.
-    let code = status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-    Ok(ExitCode::from(code))
+    let status = status?;
+    if was_killed {
+        say(&format!("the test node was killed ({status})"));
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// One at a time, as long as this is held.
