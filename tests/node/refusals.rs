@@ -13,6 +13,7 @@ use libtest_mimic::Trial;
 use rustix::process::Signal;
 
 use crate::{
+    BUSY,
     programs::{self, EXIT_CODE_UNFIT},
     running::{Running, signal},
     traces::Before,
@@ -89,7 +90,7 @@ fn second_at_once() -> anyhow::Result<()> {
     running.until("it has namespaces", |running| (running.first_process() != 0).then_some(()))?;
     let traces = before.record(&running)?;
     for (mut command, code) in both()? {
-        must_contain(&refusal(&mut command, code)?, &["error: another test node runs on this machine", "wait"])?;
+        must_contain(&refusal(&mut command, code)?, &["error: ", BUSY, "wait until it has ended"])?;
     }
     signal(running.number(), Signal::INT)?;
     running.await_end()?;

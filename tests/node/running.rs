@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::{
+    BUSY,
     machine::{self, Process},
     programs,
     wait::{self, Look},
@@ -38,7 +39,7 @@ pub(crate) struct Running {
 impl Running {
     /// Starts it.
     pub(crate) fn start() -> anyhow::Result<Self> {
-        ensure!(machine::is_lock_free(), "another test node runs on this machine: try again when it has ended");
+        ensure!(machine::is_lock_free(), "{BUSY}: try again when it has ended");
         let folder = tempfile::tempdir()?;
         let [temporary, output] = ["tmp", "output"].map(|name| folder.path().join(name));
         fs::create_dir(&temporary)?;
