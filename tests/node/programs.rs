@@ -57,7 +57,7 @@ fn build() -> anyhow::Result<Programs> {
 /// What the machine lacks, in the programs' own words.
 pub(crate) fn unfit() -> anyhow::Result<Option<String>> {
     let output = Command::new(&built()?.proof).arg("--check").output().context("proof --check")?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let said = String::from_utf8_lossy(&output.stderr).trim().trim_start_matches("error: ").to_owned();
     if output.status.success() {
         return Ok(None);
     }

@@ -40,7 +40,7 @@ impl Running {
     /// Starts it.
     pub(crate) fn start() -> anyhow::Result<Self> {
         ensure!(machine::is_lock_free(), "{BUSY}: try again when it has ended");
-        let folder = tempfile::tempdir()?;
+        let folder = tempfile::Builder::new().prefix("no502-test-").tempdir()?;
         let [temporary, output] = ["tmp", "output"].map(|name| folder.path().join(name));
         fs::create_dir(&temporary)?;
         let child = Self::spawn(&temporary, &output)?;
