@@ -21,7 +21,7 @@ use cluster::{Binaries, ControlPlane, Options, Version};
 #[cfg(target_os = "linux")]
 use node::{
     Node, NodeBinaries,
-    sandbox::{self, Role},
+    sandbox::{self, Place, Role},
 };
 
 const NODE_VERSION: Version = Version::V1_37;
@@ -85,17 +85,29 @@ fn node(role: &Role) -> anyhow::Result<ExitCode> {
         sandbox::check_prerequisites()?;
         Binaries::find_or_build(NODE_VERSION)?;
         NodeBinaries::find_or_build(NODE_VERSION)?;
+        cluster::progress::say(&format!("starting Kubernetes {NODE_VERSION} with a node"));
         return Ok(sandbox::run_inside()?);
     };
     let control_plane = ControlPlane::start(node::options(Options::new(NODE_VERSION))?)?;
-    let mut node = Node::start(place, &control_plane).inspect_err(|_| control_plane.keep_logs())?;
-    node.start_ingress_controller(&control_plane).inspect_err(|_| control_plane.keep_logs())?;
-    writeln!(stdout(), "# Kubernetes {NODE_VERSION} with a node, Ctrl-C ends it; enter it from another shell:")?;
+    run_node(place, &control_plane).inspect_err(|_| control_plane.keep_logs())
+}
+
+/// Runs until a component ends on its own, which is an error, or the process outside is interrupted.
+#[cfg(target_os = "linux")]
+fn run_node(place: &Place, control_plane: &ControlPlane) -> anyhow::Result<ExitCode> {
+    let mut node = Node::start(place, control_plane)?;
+    node.start_ingress_controller(control_plane)?;
+    let kubectl = Binaries::find_or_build(NODE_VERSION)?.kubectl;
     writeln!(
         stdout(),
-        "nsenter --net --mount --pid --target $(pgrep -f 'cluster node' | tail -n1) env KUBECONFIG={} PATH={}:$PATH bash",
+        "# Kubernetes {NODE_VERSION} with a node, Ctrl-C ends it. A shell in there, with kubectl:\n\
+         nsenter --target {} --net --mount --pid env KUBECONFIG='{}' PATH='{}':\"$PATH\" bash\n\
+         # Ingresses of class {} answer in there, at http://{}",
+        place.first_process,
         control_plane.kubeconfig().display(),
-        "x"
+        kubectl.parent().unwrap_or(&kubectl).display(),
+        node::INGRESS_CLASS,
+        node::INGRESS_ADDRESS,
     )?;
     loop {
         control_plane.check()?;

@@ -4,23 +4,27 @@
 //! until nobody holds the other end of its standard input any more, not even a killed process.
 
 mod cgroups;
+mod first_process;
 mod janitor;
+mod mounts;
 mod prerequisites;
 
 use std::{
-    env, fs,
+    env,
+    fs::File,
     os::{
         linux::net::SocketAddrExt as _,
         unix::net::{SocketAddr, UnixListener},
     },
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::ExitCode,
     time::Duration,
 };
 
 use crate::cluster::{
     error::Error,
-    process::{self, Process},
+    process::Process,
+    progress::say,
     wait::{self, Look},
 };
 use janitor::Janitor;
@@ -33,8 +37,8 @@ const JANITOR: &str = "janitor";
 const FOLDER_PREFIX: &str = "no502-node-";
 /// An abstract socket: it leaves no file, and nobody can have it beside us.
 const LOCK_NAME: &str = "no502-node";
-/// Folders of the system that a node writes to; inside, what is written there goes to memory.
-const SHADOWED_FOLDERS: [&str; 3] = ["/run", "/var/lib", "/var/log"];
+/// There once the first process inside ends by itself. `unshare` tells it from a killed one only for some signals.
+const ENDED_FILE: &str = "ended";
 /// Longer than any proof.
 const LIMIT_MINUTES: u64 = 120;
 
@@ -49,54 +53,64 @@ pub(crate) enum Role {
     Done(ExitCode),
 }
 
-/// Where a node lives, seen from inside.
-#[derive(Clone, Debug)]
+/// Where a node lives, seen from inside. Its drop tells the outside that the first process has not been killed.
+#[derive(Debug)]
 pub(crate) struct Place {
     /// Outside of the shadowed folders, and gone afterwards.
     pub(crate) folder: PathBuf,
+    /// The number of the first process inside, as seen from outside.
+    pub(crate) first_process: u32,
 }
 
 impl Place {
-    /// Name of the control groups for everything that runs in pods, without `/`.
-    fn cgroup(&self) -> String {
-        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
-    }
-
     /// Makes the control groups, and gives their path as the kubelet wants it.
     pub(crate) fn make_cgroups(&self) -> Result<String, Error> {
-        cgroups::create(&self.cgroup())?;
-        Ok(format!("/{}", self.cgroup()))
+        let name = cgroup_of(&self.folder);
+        cgroups::create(&name)?;
+        Ok(format!("/{name}"))
     }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Without it the outside says one line too many.
+        let _ = File::create(self.folder.join(ENDED_FILE));
+    }
+}
+
+/// Name of the control groups for everything that runs in pods, without `/`.
+fn cgroup_of(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Finds out what this process is; the first thing that `main` does. The janitor does its whole work in here.
 pub(crate) fn role() -> Result<Role, Error> {
     let Some(role) = env::var_os(ROLE_VARIABLE) else { return Ok(Role::Outside) };
-    let place = Place { folder: env::var_os(FOLDER_VARIABLE).map(PathBuf::from).unwrap_or_default() };
+    let folder = env::var_os(FOLDER_VARIABLE).map(PathBuf::from).unwrap_or_default();
     if role == JANITOR {
-        return Ok(Role::Done(janitor::clean_when_alone(&place)));
+        return Ok(Role::Done(janitor::clean_when_alone(&folder)));
     }
-    settle(&place)?;
+    let place = Place { first_process: first_process::note(&folder)?, folder };
+    mounts::settle(&place.folder)?;
     Ok(Role::Inside(place))
 }
 
-/// Says in one line what this machine lacks for a node, if anything.
+/// Says in one line why this machine cannot have a node now, if so.
 pub(crate) fn check_prerequisites() -> Result<(), Error> {
-    prerequisites::check().map_err(Error::Unfit)
+    prerequisites::check().map_err(Error::Unfit)?;
+    lock().map(drop)
 }
 
 /// Runs this program again inside, with the same arguments, and gives its exit code. Nothing is left when it returns.
 /// One at a time on a machine.
 pub(crate) fn run_inside() -> Result<ExitCode, Error> {
-    let name = SocketAddr::from_abstract_name(LOCK_NAME).map_err(Error::io("name", LOCK_NAME))?;
-    let _alone = UnixListener::bind_addr(&name).map_err(|_| {
-        Error::Unfit("another test node runs on this machine, and both would be slow: wait until it has ended".into())
-    })?;
+    let _alone = lock()?;
+    janitor::clean_abandoned();
     let program = env::current_exe().map_err(Error::io("find", "the running program"))?;
     let janitor = Janitor::start(&program)?;
     let mut command = Process::command(Path::new("unshare"));
     command
-        .args(["--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"])
+        .args(["--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--"])
         .arg(program)
         .args(env::args_os().skip(1))
         .env(ROLE_VARIABLE, INSIDE)
@@ -107,34 +121,20 @@ pub(crate) fn run_inside() -> Result<ExitCode, Error> {
         Ok::<_, Error>(inside.ended().map_or(Look::NotYet("it is running".into()), Look::Met))
     });
     drop(inside);
+    let was_killed = !janitor.folder().join(ENDED_FILE).exists();
     janitor.finish()?;
-    // A process that a signal ended has no code.
-    let code = status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-    Ok(ExitCode::from(code))
-}
-
-/// Prepares the mounts: what containers mount must reach their own namespaces, and the system's folders stay as they are.
-fn settle(place: &Place) -> Result<(), Error> {
-    mount(&["--make-rshared", "/"])?;
-    let shadow = place.folder.join("shadow");
-    fs::create_dir(&shadow).map_err(Error::io("make the folder", &shadow))?;
-    mount(&["-t", "tmpfs", "tmpfs", &shadow.to_string_lossy()])?;
-    for folder in SHADOWED_FOLDERS {
-        if place.folder.starts_with(folder) {
-            return Err(Error::Unfit(format!(
-                "TMPDIR is below {folder}, which a node needs for itself: choose another"
-            )));
-        }
-        let [upper, work] = ["upper", "work"].map(|kind| shadow.join(kind).join(&folder[1..]));
-        for made in [&upper, &work] {
-            fs::create_dir_all(made).map_err(Error::io("make the folder", made))?;
-        }
-        let options = format!("lowerdir={folder},upperdir={},workdir={}", upper.display(), work.display());
-        mount(&["-t", "overlay", "overlay", "-o", &options, folder])?;
+    let status = status?;
+    if was_killed {
+        say(&format!("the test node was killed ({status})"));
+        return Ok(ExitCode::FAILURE);
     }
-    Ok(())
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-fn mount(args: &[&str]) -> Result<(), Error> {
-    process::output_of(Command::new("mount").args(args)).map(drop)
+/// One at a time, as long as this is held.
+fn lock() -> Result<UnixListener, Error> {
+    let name = SocketAddr::from_abstract_name(LOCK_NAME).map_err(Error::io("name", LOCK_NAME))?;
+    UnixListener::bind_addr(&name).map_err(|_| {
+        Error::Unfit("another test node runs on this machine, and both would be slow: wait until it has ended".into())
+    })
 }

@@ -1,7 +1,8 @@
 //! The process that cleans up after a sandbox, however that ended, and the folder that it removes.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
     io::{self, Read as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
@@ -11,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{FOLDER_PREFIX, FOLDER_VARIABLE, JANITOR, Place, ROLE_VARIABLE, cgroups};
+use super::{FOLDER_PREFIX, FOLDER_VARIABLE, JANITOR, ROLE_VARIABLE, cgroup_of, cgroups, first_process};
 use crate::cluster::{
     error::Error,
     interrupt::{self, Undo},
@@ -20,6 +21,8 @@ use crate::cluster::{
 
 /// The temporary folder of what runs inside.
 pub(super) const TEMPORARY_FOLDER: &str = "tmp";
+/// Locked as long as the janitor of the folder lives.
+const LOCK_FILE: &str = "owned";
 /// What a run folder keeps after a failure.
 const LOGS_FOLDER: &str = "logs";
 /// The kernel needs a moment to end everything in a PID namespace.
@@ -85,21 +88,37 @@ fn let_work(process: &Mutex<Child>) -> io::Result<bool> {
 }
 
 /// The janitor's `main`: waits until the others are gone and removes what they left.
-pub(super) fn clean_when_alone(place: &Place) -> ExitCode {
+pub(super) fn clean_when_alone(folder: &Path) -> ExitCode {
+    let lock = File::create(folder.join(LOCK_FILE));
+    // Without the lock there is only less for a later run to go by.
+    let _owned = lock.and_then(|file| Ok(file.try_lock().map(|()| file)?));
     // An error means as much as the end.
     let _ = io::stdin().read_to_end(&mut Vec::new());
     let deadline = Instant::now() + Duration::from_secs(LIMIT_SECONDS);
     loop {
-        let Err(problem) = cgroups::remove(&place.cgroup()).and_then(|()| remove_all_but_kept_logs(&place.folder))
-        else {
-            return ExitCode::SUCCESS;
-        };
+        let Err(problem) = clean(folder) else { return ExitCode::SUCCESS };
         if Instant::now() > deadline {
-            say(&format!("{}: cannot clean up: {problem}", place.folder.display()));
+            say(&format!("{}: cannot clean up: {problem}", folder.display()));
             return ExitCode::FAILURE;
         }
         thread::sleep(Duration::from_millis(INTERVAL_MS));
     }
+}
+
+/// Removes what runs left whose janitor was killed too. What does not go is left to the next run.
+pub(super) fn clean_abandoned() {
+    for folder in entries(&env::temp_dir()).unwrap_or_default() {
+        let is_ours = cgroup_of(&folder).starts_with(FOLDER_PREFIX);
+        if is_ours && File::open(folder.join(LOCK_FILE)).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = clean(&folder);
+        }
+    }
+}
+
+fn clean(folder: &Path) -> io::Result<()> {
+    first_process::end(folder)?;
+    cgroups::remove(&cgroup_of(folder))?;
+    remove_all_but_kept_logs(folder)
 }
 
 /// A run folder that failed in an orderly way holds nothing but its logs, which stay for whoever reads its last line.

@@ -1,7 +1,8 @@
 //! What a machine must have for a test node, beside what is built: looked for before anything is started.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, env, fs};
 
+use super::mounts::SHADOWED_FOLDERS;
 use crate::{cluster::process::program_in_path, node::binaries};
 
 /// Programs of the system, and the Debian packages that hold them.
@@ -32,8 +33,19 @@ pub(super) fn check() -> Result<(), String> {
         packages.insert(CNI_PACKAGE);
     }
     if names.is_empty() {
-        return Ok(());
+        return check_temporary_folder();
     }
     let packages: Vec<&str> = packages.into_iter().collect();
     Err(format!("a test node needs {}: apt-get install {}", names.join(", "), packages.join(" ")))
+}
+
+/// What a node has there would be hidden from itself.
+fn check_temporary_folder() -> Result<(), String> {
+    let temporary = env::temp_dir();
+    let real = fs::canonicalize(&temporary)
+        .map_err(|error| format!("TMPDIR is {}: {error}; choose another", temporary.display()))?;
+    match SHADOWED_FOLDERS.iter().find(|folder| real.starts_with(folder)) {
+        Some(folder) => Err(format!("TMPDIR is below {folder}, which a node needs for itself: choose another")),
+        None => Ok(()),
+    }
 }

@@ -1,0 +1,143 @@
+//! What stands in the way of a node is said in one line, before anything is started.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use libtest_mimic::Trial;
+use rustix::process::Signal;
+
+use crate::{
+    BUSY,
+    programs::{self, EXIT_CODE_UNFIT},
+    running::{Running, signal},
+    traces::Before,
+    wait::{self, Look},
+};
+
+/// A refusal comes before any work.
+const LIMIT: Duration = Duration::from_secs(2);
+const EXIT_CODE_FAILURE: i32 = 1;
+
+type Run = fn() -> anyhow::Result<()>;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let tests: [(&str, Run); 4] = [
+        ("second_at_once", second_at_once),
+        ("not_root", not_root),
+        ("missing_programs", missing_programs),
+        ("hidden_temporary_folder", hidden_temporary_folder),
+    ];
+    tests
+        .into_iter()
+        .map(|(name, run)| {
+            Trial::test(format!("refusals::{name}"), move || run().map_err(|error| format!("{error:#}").into()))
+                .with_ignored_flag(true)
+        })
+        .collect()
+}
+
+/// Both programs, with what they need to get as far as a node.
+fn both() -> anyhow::Result<[(Command, i32); 2]> {
+    let programs = programs::built()?;
+    Ok([
+        (call(&programs.cluster, &["node"]), EXIT_CODE_FAILURE),
+        (call(&programs.proof, &["--no502", "/bin/true", "--shop", "/bin/true"]), EXIT_CODE_UNFIT),
+    ])
+}
+
+fn call(program: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(args);
+    command
+}
+
+/// The one line that it says. Nothing else may come of it.
+fn refusal(command: &mut Command, code: i32) -> anyhow::Result<String> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("{command:?}"))?;
+    let ended = wait::until("it has refused", LIMIT, || {
+        let status = child.try_wait()?;
+        Ok::<_, anyhow::Error>(status.map_or_else(|| Look::NotYet("it is running".into()), Look::Met))
+    });
+    if ended.is_err() {
+        signal(child.id(), Signal::INT)?;
+    }
+    let Output { status, stdout, stderr } = child.wait_with_output()?;
+    let (said, errors) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    ended.with_context(|| format!("{command:?}: {said}{errors}"))?;
+    ensure!(status.code() == Some(code), "{command:?} ended with {status}: {said}{errors}");
+    ensure!(said.is_empty(), "{command:?} said {said}");
+    let line = errors.strip_suffix('\n').filter(|line| !line.contains('\n'));
+    line.map(str::to_owned).with_context(|| format!("{command:?}: not one line: {errors:?}"))
+}
+
+fn must_contain(line: &str, texts: &[&str]) -> anyhow::Result<()> {
+    texts.iter().try_for_each(|text| {
+        ensure!(line.contains(text), "{line:?} does not say {text:?}");
+        Ok(())
+    })
+}
+
+fn second_at_once() -> anyhow::Result<()> {
+    let before = Before::look();
+    let mut running = Running::start()?;
+    running.until("it has namespaces", |running| (running.first_process() != 0).then_some(()))?;
+    let traces = before.record(&running)?;
+    for (mut command, code) in both()? {
+        must_contain(&refusal(&mut command, code)?, &["error: ", BUSY, "wait until it has ended"])?;
+    }
+    signal(running.number(), Signal::INT)?;
+    running.await_end()?;
+    traces.must_go()
+}
+
+fn not_root() -> anyhow::Result<()> {
+    // Where everybody may read it.
+    let folder = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir()?;
+    for (command, code) in both()? {
+        let original = Path::new(command.get_program());
+        let copy = folder.path().join(original.file_name().context("a name")?);
+        fs::copy(original, &copy)?;
+        let mut setpriv = Command::new("setpriv");
+        setpriv
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"])
+            .arg(copy)
+            .args(command.get_args())
+            .current_dir("/");
+        must_contain(&refusal(&mut setpriv, code)?, &["needs root", "run this with sudo -E"])?;
+    }
+    Ok(())
+}
+
+fn missing_programs() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    programs::link_all_but(&["runc", "nft"], folder.path())?;
+    for (mut command, code) in both()? {
+        let line = refusal(command.env("PATH", folder.path()), code)?;
+        must_contain(&line, &["a test node needs nft, runc: apt-get install nftables runc"])?;
+    }
+    Ok(())
+}
+
+fn hidden_temporary_folder() -> anyhow::Result<()> {
+    for hidden in ["/run", "/var/lib"] {
+        let hidden = tempfile::tempdir_in(hidden)?;
+        // A link to it is no better.
+        let folder = tempfile::tempdir()?;
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(hidden.path(), &link)?;
+        for temporary in [hidden.path(), &link] {
+            for (mut command, code) in both()? {
+                let said = refusal(command.env("TMPDIR", temporary), code)?;
+                must_contain(&said, &["TMPDIR is below /", "choose another"])?;
+            }
+        }
+    }
+    Ok(())
+}

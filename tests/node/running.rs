@@ -1,0 +1,171 @@
+//! `cluster node` as a person starts it, in a temporary folder of its own, which shows what it leaves there.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{
+    BUSY,
+    machine::{self, Process},
+    programs,
+    wait::{self, Look},
+};
+
+const READY_LIMIT: Duration = Duration::from_mins(2);
+const POD_LIMIT: Duration = Duration::from_mins(2);
+/// A killed process has ended at once, but for what the kernel still has to do; an interrupted one cleans up first.
+pub(crate) const END_LIMIT: Duration = Duration::from_mins(1);
+/// The start of the line that leads inside, up to the number of the first process.
+const ENTER: &str = "nsenter --target ";
+/// The one image that a node always has; its program does nothing.
+const IMAGE: &str = "no502.dev/pause:1";
+
+/// A running program, with what it prints in a file.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    output: PathBuf,
+    temporary: PathBuf,
+    _folder: TempDir,
+}
+
+impl Running {
+    /// Starts it.
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        ensure!(machine::is_lock_free(), "{BUSY}: try again when it has ended");
+        let folder = tempfile::Builder::new().prefix("no502-test-").tempdir()?;
+        let [temporary, output] = ["tmp", "output"].map(|name| folder.path().join(name));
+        fs::create_dir(&temporary)?;
+        let child = Self::spawn(&temporary, &output)?;
+        Ok(Self { child, output, temporary, _folder: folder })
+    }
+
+    /// Starts it again with the temporary folder of one that has ended.
+    pub(crate) fn start_again(&mut self) -> anyhow::Result<()> {
+        self.child = Self::spawn(&self.temporary, &self.output)?;
+        Ok(())
+    }
+
+    fn spawn(temporary: &Path, output: &Path) -> anyhow::Result<Child> {
+        let file = File::create(output)?;
+        // Ends with the tests, even if those are killed.
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "TERM", "--"])
+            .arg(&programs::built()?.cluster)
+            .arg("node")
+            .env("TMPDIR", temporary)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
+        command.spawn().context("setpriv")
+    }
+
+    /// The number of the process that a person has started.
+    pub(crate) fn number(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it and everything below has printed.
+    pub(crate) fn output(&self) -> String {
+        fs::read_to_string(&self.output).unwrap_or_default()
+    }
+
+    /// The folder of its own for everything temporary.
+    pub(crate) fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// The folder that it has made there.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        Some(self.temporary.read_dir().ok()?.flatten().next()?.path())
+    }
+
+    /// Waits for a state on the way to readiness.
+    pub(crate) fn until<T>(&mut self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> anyhow::Result<T> {
+        wait::until(what, READY_LIMIT, || {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended with {status} before {what}:\n{}", self.output());
+            }
+            Ok(look(self).map_or_else(|| Look::NotYet(self.output()), Look::Met))
+        })
+    }
+
+    /// The number of the process that runs as the first one inside; 0 before there is one.
+    pub(crate) fn first_process(&self) -> u32 {
+        self.below("unshare").and_then(|unshare| child_of(unshare, |_| true)).unwrap_or_default()
+    }
+
+    /// The number of a process of that program right below the one that a person has started.
+    pub(crate) fn below(&self, program: &str) -> Option<u32> {
+        child_of(self.number(), |process| process.read("comm") == program)
+    }
+
+    /// Waits until it says that it is ready. Gives the number of the first process inside, as it says.
+    pub(crate) fn await_ready(&mut self) -> anyhow::Result<u32> {
+        let line = self.until("the node is ready", |this| enter_line(&this.output()))?;
+        let number = line[ENTER.len()..].split(' ').next().unwrap_or_default();
+        number.parse().with_context(|| format!("no number in {line:?}"))
+    }
+
+    /// Runs a command inside, by the line that it has printed.
+    pub(crate) fn inside(&self, command: &str) -> anyhow::Result<String> {
+        let line = enter_line(&self.output()).context("no line that leads inside")?;
+        let line = line.strip_suffix("bash").with_context(|| format!("no shell in {line:?}"))?;
+        let output = Command::new("bash").arg("-c").arg(line.to_owned() + command).output()?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{command}: {}: {errors}", output.status);
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs a pod, so that there is something to leave behind.
+    pub(crate) fn run_pod(&mut self) -> anyhow::Result<()> {
+        self.inside(&format!("kubectl run left-behind --image={IMAGE}"))?;
+        wait::until("a pod runs", POD_LIMIT, || {
+            let phase = self.inside("kubectl get pod left-behind -o jsonpath={.status.phase}")?;
+            Ok(if phase == "Running" { Look::Met(()) } else { Look::NotYet(phase) })
+        })
+    }
+
+    /// Waits until the process that a person has started has ended.
+    pub(crate) fn await_end(&mut self) -> anyhow::Result<ExitStatus> {
+        wait::until("it has ended", END_LIMIT, || {
+            Ok(self.child.try_wait()?.map_or_else(|| Look::NotYet(self.output()), Look::Met))
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            // Nothing can be done about an error: the test has failed already.
+            let _ = signal(self.number(), Signal::TERM);
+            let _ = self.await_end();
+        }
+    }
+}
+
+/// Sends a signal.
+pub(crate) fn signal(number: u32, signal: Signal) -> anyhow::Result<()> {
+    let pid = i32::try_from(number).ok().and_then(Pid::from_raw).context("no process has this number")?;
+    kill_process(pid, signal).with_context(|| format!("process {number}"))
+}
+
+fn enter_line(output: &str) -> Option<String> {
+    // The line is complete once the next one is there.
+    let (line, _) = output.split_once(ENTER)?.1.split_once('\n')?;
+    Some(format!("{ENTER}{line}"))
+}
+
+fn child_of(parent: u32, is_wanted: impl Fn(Process) -> bool) -> Option<u32> {
+    let all = Process::all();
+    let mut children = all.iter().filter(|(_, its_parent)| **its_parent == parent).map(|(process, _)| *process);
+    children.find(|process| is_wanted(*process)).map(|process| process.number)
+}
