@@ -94,6 +94,22 @@ pub(super) fn clean_when_alone(folder: &Path) -> ExitCode {
     let _owned = lock.and_then(|file| Ok(file.try_lock().map(|()| file)?));
     // An error means as much as the end.
     let _ = io::stdin().read_to_end(&mut Vec::new());
+    clean_in_time(folder)
+}
+
+/// Removes what runs left whose janitor was killed too.
+pub(super) fn clean_abandoned() {
+    for folder in entries(&env::temp_dir()).unwrap_or_default() {
+        let is_ours = cgroup_of(&folder).starts_with(FOLDER_PREFIX);
+        if is_ours && File::open(folder.join(LOCK_FILE)).is_ok_and(|file| file.try_lock().is_ok()) {
+            // It says so if something stays, which is in nobody's way.
+            let _ = clean_in_time(&folder);
+        }
+    }
+}
+
+/// Tries again as long as processes of the sandbox are ending.
+fn clean_in_time(folder: &Path) -> ExitCode {
     let deadline = Instant::now() + Duration::from_secs(LIMIT_SECONDS);
     loop {
         let Err(problem) = clean(folder) else { return ExitCode::SUCCESS };
@@ -102,16 +118,6 @@ pub(super) fn clean_when_alone(folder: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
         thread::sleep(Duration::from_millis(INTERVAL_MS));
-    }
-}
-
-/// Removes what runs left whose janitor was killed too. What does not go is left to the next run.
-pub(super) fn clean_abandoned() {
-    for folder in entries(&env::temp_dir()).unwrap_or_default() {
-        let is_ours = cgroup_of(&folder).starts_with(FOLDER_PREFIX);
-        if is_ours && File::open(folder.join(LOCK_FILE)).is_ok_and(|file| file.try_lock().is_ok()) {
-            let _ = clean(&folder);
-        }
     }
 }
 
