@@ -12,13 +12,11 @@ use clap::{Parser, Subcommand};
 #[expect(dead_code, reason = "the tests use more of it than this program")]
 #[path = "mod.rs"]
 mod cluster;
-#[cfg(target_os = "linux")]
 #[expect(dead_code, reason = "the proof uses more of it than this program")]
 #[path = "node/mod.rs"]
 mod node;
 
 use cluster::{Binaries, ControlPlane, Options, Version};
-#[cfg(target_os = "linux")]
 use node::{
     Node, NodeBinaries,
     sandbox::{self, Place, Role},
@@ -47,7 +45,6 @@ enum Command {
         version: Version,
     },
     /// Start a control plane with a node and an ingress controller, in namespaces of their own, and a shell in there; needs root
-    #[cfg(target_os = "linux")]
     Node,
 }
 
@@ -62,9 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<ExitCode> {
-    #[cfg(target_os = "linux")]
     let role = sandbox::role()?;
-    #[cfg(target_os = "linux")]
     if let Role::Done(code) = role {
         return Ok(code);
     }
@@ -73,13 +68,11 @@ fn run() -> anyhow::Result<ExitCode> {
     match command {
         Command::Build => build(),
         Command::Up { version } => up(version),
-        #[cfg(target_os = "linux")]
         Command::Node => node(&role),
     }
 }
 
 /// Outside: gets everything ready and goes inside. Inside: a whole cluster.
-#[cfg(target_os = "linux")]
 fn node(role: &Role) -> anyhow::Result<ExitCode> {
     let Role::Inside(place) = role else {
         sandbox::check_prerequisites()?;
@@ -93,7 +86,6 @@ fn node(role: &Role) -> anyhow::Result<ExitCode> {
 }
 
 /// Runs until a component ends on its own, which is an error, or the process outside is interrupted.
-#[cfg(target_os = "linux")]
 fn run_node(place: &Place, control_plane: &ControlPlane) -> anyhow::Result<ExitCode> {
     let mut node = Node::start(place, control_plane)?;
     node.start_ingress_controller(control_plane)?;

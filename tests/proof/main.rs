@@ -19,6 +19,7 @@ mod surroundings;
 mod traffic;
 
 use std::{
+    fs,
     io::{Write as _, stderr, stdout},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -117,7 +118,10 @@ fn outside(args: &Args) -> anyhow::Result<ExitCode> {
     Binaries::find_or_build(VERSION)?;
     NodeBinaries::find_or_build(VERSION)?;
     if let Some(folder) = &args.report {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let context = || format!("cannot make the folder {}", folder.display());
+        fs::create_dir_all(folder).with_context(context)?;
+        let is_shadowed = sandbox::is_shadowed(&fs::canonicalize(folder).with_context(context)?);
+        ensure!(!is_shadowed, "--report {}: a node hides what is below that folder, choose another", folder.display());
     }
     Ok(sandbox::run_inside()?)
 }

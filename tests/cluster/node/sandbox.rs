@@ -12,10 +12,7 @@ mod prerequisites;
 use std::{
     env,
     fs::File,
-    os::{
-        linux::net::SocketAddrExt as _,
-        unix::net::{SocketAddr, UnixListener},
-    },
+    os::unix::net::UnixListener,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -132,9 +129,23 @@ pub(crate) fn run_inside() -> Result<ExitCode, Error> {
 }
 
 /// One at a time, as long as this is held.
+#[cfg(target_os = "linux")]
 fn lock() -> Result<UnixListener, Error> {
+    use std::os::{linux::net::SocketAddrExt as _, unix::net::SocketAddr};
+
     let name = SocketAddr::from_abstract_name(LOCK_NAME).map_err(Error::io("name", LOCK_NAME))?;
     UnixListener::bind_addr(&name).map_err(|_| {
         Error::Unfit("another test node runs on this machine, and both would be slow: wait until it has ended".into())
     })
+}
+
+/// Other systems have no such sockets, nor anything else of a node.
+#[cfg(not(target_os = "linux"))]
+fn lock() -> Result<UnixListener, Error> {
+    Err(Error::Unfit(format!("{LOCK_NAME} needs Linux")))
+}
+
+/// Whether what is written below this folder inside is lost outside.
+pub(crate) fn is_shadowed(folder: &Path) -> bool {
+    mounts::SHADOWED_FOLDERS.iter().any(|shadowed| folder.starts_with(shadowed))
 }
