@@ -5,6 +5,7 @@
 
 mod cgroups;
 mod janitor;
+mod kernel;
 mod prerequisites;
 
 use std::{

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::kernel;
 use crate::{cluster::process::program_in_path, node::binaries};
 
 /// Programs of the system, and the Debian packages that hold them.
@@ -24,7 +25,10 @@ pub(super) fn check() -> Result<(), String> {
         return Err("a test node needs Linux: run this in a Linux virtual machine".into());
     }
     if !rustix::process::geteuid().is_root() {
-        return Err("a test node needs root, for namespaces, mounts and control groups: run this with sudo -E".into());
+        // sudo puts its own PATH in place of ours, -E or not; and Debian's users have no sbin in theirs.
+        return Err("a test node needs root, for namespaces, mounts and control groups: run this with \
+                    sudo -E env \"PATH=$PATH:/usr/sbin\""
+            .into());
     }
     let missing = PROGRAMS.iter().filter(|(program, _)| program_in_path(program).is_none());
     let (mut names, mut packages): (Vec<&str>, BTreeSet<&str>) = missing.copied().unzip();
@@ -33,7 +37,7 @@ pub(super) fn check() -> Result<(), String> {
         packages.insert(CNI_PACKAGE);
     }
     if names.is_empty() {
-        return Ok(());
+        return kernel::check();
     }
     let packages: Vec<&str> = packages.into_iter().collect();
     Err(format!("a test node needs {}: apt-get install {}", names.join(", "), packages.join(" ")))
