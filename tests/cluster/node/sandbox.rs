@@ -6,6 +6,7 @@
 mod cgroups;
 mod first_process;
 mod janitor;
+mod kernel;
 mod mounts;
 mod prerequisites;
 

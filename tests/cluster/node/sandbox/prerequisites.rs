@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, env, fs};
 
-use super::mounts::SHADOWED_FOLDERS;
+use super::{kernel, mounts::SHADOWED_FOLDERS};
 use crate::{cluster::process::program_in_path, node::binaries};
 
 /// Programs of the system, and the Debian packages that hold them.
@@ -24,7 +24,10 @@ pub(super) fn check() -> Result<(), String> {
         return Err("a test node needs Linux: run this in a Linux virtual machine".into());
     }
     if !rustix::process::geteuid().is_root() {
-        return Err("a test node needs root, for namespaces, mounts and control groups: run this with sudo -E".into());
+        // sudo puts its own PATH in place of ours, -E or not; and Debian's users have no sbin in theirs.
+        return Err("a test node needs root, for namespaces, mounts and control groups: run this with \
+                    sudo -E env \"PATH=$PATH:/usr/sbin\""
+            .into());
     }
     let missing = PROGRAMS.iter().filter(|(program, _)| program_in_path(program).is_none());
     let (mut names, mut packages): (Vec<&str>, BTreeSet<&str>) = missing.copied().unzip();
@@ -33,7 +36,7 @@ pub(super) fn check() -> Result<(), String> {
         packages.insert(CNI_PACKAGE);
     }
     if names.is_empty() {
-        return check_temporary_folder();
+        return check_temporary_folder().and_then(|()| kernel::check());
     }
     let packages: Vec<&str> = packages.into_iter().collect();
     Err(format!("a test node needs {}: apt-get install {}", names.join(", "), packages.join(" ")))
