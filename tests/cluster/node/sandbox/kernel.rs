@@ -71,5 +71,5 @@ fn attempt(what: &str, args: &[&str], remedy: &str) -> Result<(), String> {
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     let said = stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or("it failed without a word");
-    Err(format!("a test node needs {what}, and does not get it here ({}): {remedy}", said.trim()))
+    Err(format!("a test node needs {what}, not to be had here ({}): {remedy}", said.trim()))
 }
