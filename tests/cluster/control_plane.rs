@@ -226,6 +226,11 @@ impl ControlPlane {
         self.apiserver.lock().unwrap_or_else(PoisonError::into_inner).iter().try_for_each(Process::must_run)
     }
 
+    /// The folder of all logs: what is put there stays after a failure.
+    pub(crate) fn logs_folder(&self) -> PathBuf {
+        self.folder.logs()
+    }
+
     /// Keeps the components' logs when the control plane is dropped, and prints then where they are.
     pub(crate) fn keep_logs(&self) {
         self.folder.keep_logs();

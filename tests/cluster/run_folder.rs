@@ -46,9 +46,14 @@ impl RunFolder {
         &self.path
     }
 
+    /// The folder of the logs.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.path.join(LOGS_FOLDER)
+    }
+
     /// The log file of a component.
     pub(crate) fn log(&self, component: &str) -> PathBuf {
-        self.path.join(LOGS_FOLDER).join(component).with_extension("log")
+        self.logs().join(component).with_extension("log")
     }
 
     /// Keeps the logs when the folder is dropped.

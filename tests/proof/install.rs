@@ -77,8 +77,16 @@ fn await_guarding(cluster: &ControlPlane) -> anyhow::Result<()> {
             },
         },
     });
+    // A probe of a port that is not there, which the validating half refuses.
+    let mut wrong = probe.clone();
+    wrong["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = json!({"tcpSocket": {"port": "none"}});
     let api = cluster.api()?;
     let path = format!("/apis/apps/v1/namespaces/{PROBE_NAMESPACE}/deployments?dryRun=All");
+    wait::until("wrong writes are refused", Duration::from_secs(LIMIT_SECONDS), || {
+        let answer = api.post(&path, &wrong)?;
+        let is_refused = answer.body["message"].as_str().is_some_and(|it| it.contains("[probe-port-unresolved]"));
+        Ok::<_, anyhow::Error>(if is_refused { Look::Met(()) } else { Look::NotYet(answer.body.to_string()) })
+    })?;
     wait::until("writes are reviewed", Duration::from_secs(LIMIT_SECONDS), || {
         let made = api.post(&path, &probe)?.object()?;
         let pod = &made["spec"]["template"]["spec"];

@@ -36,10 +36,39 @@ pub(crate) fn await_none_ending(cluster: &ControlPlane, namespace: &str) -> anyh
     })
 }
 
+/// Waits until as many pods are ready as a Deployment asks for, and none of them is one of `old`.
+pub(crate) fn await_replaced(
+    cluster: &ControlPlane,
+    namespace: &str,
+    name: &str,
+    old: &[String],
+) -> anyhow::Result<()> {
+    let limit = Duration::from_secs(ROLLOUT_LIMIT_SECONDS);
+    let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments/{name}");
+    wait::until(format!("the pods {} are replaced", old.join(", ")), limit, || {
+        let wanted = cluster.api()?.get(&path)?.object()?["spec"]["replicas"].as_u64().unwrap_or_default();
+        let pods = pods(cluster, namespace)?;
+        let serving: Vec<&str> =
+            pods.iter().filter(|pod| !is_ending(pod) && is_ready(pod)).filter_map(|pod| name_of(pod)).collect();
+        let is_replaced = serving.len() as u64 == wanted && !serving.iter().any(|it| old.iter().any(|old| old == it));
+        Ok(if is_replaced { Look::Met(()) } else { Look::NotYet(format!("ready are {}", serving.join(", "))) })
+    })
+}
+
+/// The name of a pod.
+pub(crate) fn name_of(pod: &Value) -> Option<&str> {
+    pod["metadata"]["name"].as_str()
+}
+
 /// The pods of a namespace.
 pub(crate) fn pods(cluster: &ControlPlane, namespace: &str) -> anyhow::Result<Vec<Value>> {
     let list = cluster.api()?.get(&format!("/api/v1/namespaces/{namespace}/pods"))?.object()?;
     Ok(list["items"].as_array().cloned().unwrap_or_default())
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 fn is_ending(pod: &Value) -> bool {

@@ -3,14 +3,13 @@
 
 use std::{thread, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use crate::{
     cluster::wait::{self, Look},
     outcome::{Row, Run},
-    rollout,
-    stage::{Play, Props},
+    stage::{INJECT, Play, Props},
 };
 
 /// Whether no502 is in the cluster.
@@ -41,8 +40,9 @@ impl Scenario {
     }
 }
 
-/// Switches the injections of a Namespace off, as if no502 were not there yet.
-const INJECT: &str = "no502.dev/inject";
+/// What `injected` does.
+const INJECTED: &str = "The Namespace has the annotation `no502.dev/readiness: inject`: pods without a readiness probe get one \
+    from no502, which waits until their port listens.";
 /// How long a fault that nobody refused stays before it is undone.
 const OUTAGE_SECONDS: u64 = 5;
 /// It says what `OUTAGE_SECONDS` is.
@@ -73,20 +73,24 @@ fn injected(args: &'static [&'static str]) -> Props {
 fn starts() -> Vec<Scenario> {
     vec![
         Scenario {
-            note: Some(
-                "A new pod without a readiness probe gets requests as soon as its container runs. This application listens \
-                 within milliseconds, before anybody has heard of the pod. One that takes longer, or a machine that is busy \
-                 with other things, fails a few at that moment, with and without no502; the next row is about that.",
-            ),
+            note: Some(INJECTED),
             runs: 5,
-            props: Props::default(),
+            props: injected(&[]),
             ..row("restart", "`kubectl rollout restart`, no probe, no preStop, the app exits at once", restart)
         },
         Scenario {
             note: Some(
-                "The Namespace has the annotation `no502.dev/readiness: inject`: pods without a readiness probe get one \
-                 from no502 that waits until the port listens.",
+                "Without the annotation nothing is injected but the sleep and the grace period. A new pod without a \
+                 readiness probe gets requests as soon as its container runs; this application listens some milliseconds \
+                 later. On an idle machine no request comes in between, on a busy one a few do.",
             ),
+            runs: 3,
+            is_promise: false,
+            props: Props::default(),
+            ..row("restart-built-in", "The same with built-in settings: no readiness probe is injected", restart)
+        },
+        Scenario {
+            note: Some(INJECTED),
             props: injected(&["--listen-after=3"]),
             ..row("slow-start", "Rolling restart, no probe, pods listen 3 s after they start", restart)
         },
@@ -119,7 +123,9 @@ fn ends() -> Vec<Scenario> {
             ..row("first-restart", "The first `kubectl rollout restart` after no502 was installed", |play, side| {
                 let namespace = &play.stage.namespace;
                 play.stage.kubectl(&["annotate", "namespace", namespace, &format!("{INJECT}-")])?;
-                restart(play, side)
+                restart(play, side)?;
+                // The old pods had none; the new ones do.
+                play.stage.must_have_sleep(side == Side::With)
             })
         },
         Scenario {
@@ -171,11 +177,11 @@ fn restart(play: &mut Play<'_>, _: Side) -> anyhow::Result<()> {
 }
 
 fn delete_pod(play: &mut Play<'_>) -> anyhow::Result<()> {
-    let pods = rollout::pods(play.stage.cluster, &play.stage.namespace)?;
-    let name = pods[0]["metadata"]["name"].as_str().context("no pod")?;
+    let pods = play.stage.pod_names()?;
+    let name = pods.first().context("the shop has no pod")?;
     play.mark(format!("kubectl delete pod {name}"));
     play.stage.kubectl(&["delete", "pod", name, "--wait=false"])?;
-    play.await_end("replaced")
+    play.await_replaced(&pods[..1])
 }
 
 fn evict_all(play: &mut Play<'_>) -> anyhow::Result<()> {
@@ -187,11 +193,11 @@ fn evict_all(play: &mut Play<'_>) -> anyhow::Result<()> {
     });
     play.stage.apply(&[budget])?.success()?;
     play.mark("drain begins");
-    for pod in rollout::pods(play.stage.cluster, &play.stage.namespace)? {
-        let name = pod["metadata"]["name"].as_str().context("a pod without a name")?;
-        evict(play, name)?;
+    let pods = play.stage.pod_names()?;
+    for pod in &pods {
+        evict(play, pod)?;
     }
-    play.await_end("replaced")
+    play.await_replaced(&pods)
 }
 
 /// Asks until the budget allows it, as `kubectl drain` does.
@@ -227,6 +233,9 @@ fn apply_fault(
     *bad.pointer_mut(field).with_context(|| format!("shop.yaml: {kind} has no {field}"))? = value.clone();
     play.mark(format!("kubectl apply of the {kind}"));
     let output = play.stage.apply(&[bad])?;
+    if side == Side::Without {
+        ensure!(output.status.success(), "kubectl apply of the {kind}: {}", output.stderr.trim());
+    }
     if output.status.success() {
         if side == Side::With {
             play.fault(format!("the {kind} was not refused"));
@@ -238,10 +247,11 @@ fn apply_fault(
         play.stage.apply(&[good])?.success()?;
         return play.await_end("complete");
     }
-    if !output.stderr.contains(&format!("[{rule}]")) {
-        play.fault(format!("refused, but not by {rule}"));
+    if output.stderr.contains(&format!("[{rule}]")) {
+        play.message(output.stderr.trim());
+    } else {
+        play.fault(format!("failed, but not by {rule}: {}", output.stderr.trim()));
     }
-    play.message(output.stderr.trim());
     play.mark("refused");
     thread::sleep(Duration::from_secs(OUTAGE_SECONDS));
     Ok(())

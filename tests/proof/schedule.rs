@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use crate::{
     cluster::ControlPlane,
@@ -19,17 +19,23 @@ use crate::{
     scenario::{Scenario, Side},
     stage::Stage,
 };
-/// Runs at a time: what two cores carry without being the reason for an error. A pod that starts while others do listens
-/// later, and one without a readiness probe gets requests all the same.
-const LANES: usize = 2;
+
+/// Runs at a time: what two cores carry without being the reason for an error.
+const LANES: usize = 3;
+
+/// What the runs of one side have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Company<'a> {
+    pub(crate) cluster: &'a ControlPlane,
+    /// The program of the application and the load.
+    pub(crate) shop: &'a Path,
+    pub(crate) side: Side,
+    /// Whether a template must have no502's sleep, which shows that no502 is in force, or must not.
+    pub(crate) is_injected: bool,
+}
 
 /// Plays every run of every scenario on one side; the runs of each, in the scenarios' order.
-pub(crate) fn play_all(
-    cluster: &ControlPlane,
-    shop: &Path,
-    scenarios: &[Scenario],
-    side: Side,
-) -> anyhow::Result<Vec<Vec<Run>>> {
+pub(crate) fn play_all(company: Company<'_>, scenarios: &[Scenario]) -> anyhow::Result<Vec<Vec<Run>>> {
     let mut jobs: Vec<(usize, usize)> =
         scenarios.iter().enumerate().flat_map(|(scenario, it)| (0..it.runs).map(move |run| (scenario, run))).collect();
     // Taken from the end.
@@ -43,8 +49,8 @@ pub(crate) fn play_all(
             && let Some((index, number)) = next()
         {
             let scenario = &scenarios[index];
-            let run = play(cluster, shop, scenario, side, number)
-                .with_context(|| format!("row {}, {side:?} no502, run {}", scenario.id, number + 1))
+            let run = play(company, scenario, number)
+                .with_context(|| format!("row {}, {:?} no502, run {}", scenario.id, company.side, number + 1))
                 .inspect_err(|_| has_failed.store(true, Ordering::Relaxed))?;
             done.lock().unwrap_or_else(PoisonError::into_inner)[index].push(run);
         }
@@ -60,11 +66,16 @@ pub(crate) fn play_all(
     Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn play(cluster: &ControlPlane, shop: &Path, scenario: &Scenario, side: Side, number: usize) -> anyhow::Result<Run> {
+fn play(company: Company<'_>, scenario: &Scenario, number: usize) -> anyhow::Result<Run> {
+    let Company { cluster, shop, side, is_injected } = company;
     let start = Instant::now();
     let namespace = format!("{}-{}-{}", scenario.id, if side == Side::With { "with" } else { "without" }, number + 1);
     let stage = Stage::set(cluster, shop, &namespace, &scenario.props)?;
+    stage.must_have_sleep(is_injected && !scenario.props.is_switched_off())?;
     let run = stage.play(|play| (scenario.act)(play, side))?;
+    // Before Contour forgets the namespace, and Envoy with it.
+    let retries = stage.ingress_retries()?;
+    ensure!(retries == 0, "Envoy has sent {retries} requests again: what failed cannot be counted");
     // Its pods would only cost time. Nobody waits for them.
     cluster.kubectl(&["delete", "namespace", &namespace, "--wait=false"], None)?.success()?;
     let failures: Vec<String> = run.failures().iter().map(|(end, count)| format!("{count} {end}")).collect();

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::{ControlPlane, client::Output},
+    node::Node,
     outcome::{Mark, Run, UnixMs},
     rollout,
     traffic::{self, Addresses, RATE, Traffic},
@@ -22,6 +23,9 @@ const SHOP: &str = include_str!("../../deploy/samples/shop/shop.yaml");
 /// How long the load runs before and after what is done: enough to see that nothing else is wrong.
 const BEFORE_SECONDS: u64 = 2;
 const AFTER_SECONDS: u64 = 3;
+
+/// Switches the injections of a Namespace off, as if no502 were not there yet.
+pub(crate) const INJECT: &str = "no502.dev/inject";
 
 /// What a stage is made with.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +44,13 @@ pub(crate) struct Props {
     pub(crate) rate: Option<u32>,
 }
 
+impl Props {
+    /// Whether nothing is injected into the shop when it is applied.
+    pub(crate) fn is_switched_off(&self) -> bool {
+        self.annotations.contains(&(INJECT, "disabled"))
+    }
+}
+
 /// The shop, running.
 #[derive(Debug)]
 pub(crate) struct Stage<'a> {
@@ -56,7 +67,7 @@ impl<'a> Stage<'a> {
     /// Makes the namespace, applies the shop as its users would, and waits until it answers on both ways.
     pub(crate) fn set(cluster: &'a ControlPlane, shop: &Path, name: &str, props: &Props) -> anyhow::Result<Self> {
         let host = format!("{name}.example.com");
-        let folder = cluster.folder().join(name);
+        let folder = cluster.logs_folder().join(name);
         fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let mut stage = Self {
             cluster,
@@ -110,6 +121,32 @@ impl<'a> Stage<'a> {
         Ok(self.cluster.kubectl(&["--namespace", &self.namespace, "apply", "-f", "-"], Some(&list))?)
     }
 
+    /// An error unless no502 has added its sleep to the template, or unless it has not: what the runs of a side are about.
+    pub(crate) fn must_have_sleep(&self, wanted: bool) -> anyhow::Result<()> {
+        let path = format!("/apis/apps/v1/namespaces/{}/deployments/{DEPLOYMENT}", self.namespace);
+        let deployment = self.cluster.api()?.get(&path)?.object()?;
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let is_there = container["lifecycle"]["preStop"]["sleep"].is_object();
+        ensure!(
+            is_there == wanted,
+            "no502 should be {}, but the shop is {container}",
+            if wanted { "there" } else { "away" }
+        );
+        Ok(())
+    }
+
+    /// The names of the shop's pods.
+    pub(crate) fn pod_names(&self) -> anyhow::Result<Vec<String>> {
+        let pods = rollout::pods(self.cluster, &self.namespace)?;
+        Ok(pods.iter().filter_map(rollout::name_of).map(str::to_owned).collect())
+    }
+
+    /// How many requests to the shop Envoy has sent again after they had failed: what clients did not see.
+    pub(crate) fn ingress_retries(&self) -> anyhow::Result<u64> {
+        // Contour's name for it: namespace, Service, port, and a hash of the rest.
+        Ok(Node::ingress_retries(self.cluster, &format!("{}_shop_80", self.namespace))?)
+    }
+
     /// The manifest of a kind, as it was applied.
     pub(crate) fn manifest(&self, kind: &str) -> anyhow::Result<Value> {
         let found = self.manifests.iter().find(|object| object["kind"] == kind);
@@ -133,6 +170,15 @@ impl Play<'_> {
     /// Notes what is wrong beside failed requests.
     pub(crate) fn fault(&mut self, what: impl Into<String>) {
         self.run.faults.push(what.into());
+    }
+
+    /// Waits until other pods are ready in place of these, and these are gone.
+    pub(crate) fn await_replaced(&mut self, old: &[String]) -> anyhow::Result<()> {
+        rollout::await_replaced(self.stage.cluster, &self.stage.namespace, DEPLOYMENT, old)?;
+        self.mark("replaced");
+        rollout::await_none_ending(self.stage.cluster, &self.stage.namespace)?;
+        self.mark("old pods gone");
+        Ok(())
     }
 
     /// Notes what kubectl said.

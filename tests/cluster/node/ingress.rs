@@ -83,9 +83,10 @@ fn start_envoy(binaries: &NodeBinaries, control_plane: &ControlPlane) -> Result<
     Process::start("envoy", command, &control_plane.log("envoy"))
 }
 
-/// How many requests Envoy has sent a second time.
-pub(super) fn retries(control_plane: &ControlPlane) -> Result<u64, Error> {
+/// How many requests to a cluster Envoy has sent a second time. A cluster that Envoy does not know is an error.
+pub(super) fn retries(control_plane: &ControlPlane, cluster: &str) -> Result<u64, Error> {
     const REQUEST: &str = "GET /stats?filter=upstream_rq_retry$ HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n";
+    let counter = format!("cluster.{cluster}.upstream_rq_retry: ");
     let socket = admin_socket(control_plane);
     let ask = || {
         let mut connection = UnixStream::connect(&socket)?;
@@ -94,12 +95,8 @@ pub(super) fn retries(control_plane: &ControlPlane) -> Result<u64, Error> {
         io::read_to_string(connection)
     };
     let answer = ask().map_err(Error::io("ask Envoy at", &socket))?;
-    // `cluster.default_shop_80.upstream_rq_retry: 0`
-    let counts = answer.lines().filter_map(|line| line.split_once("upstream_rq_retry: ")?.1.trim().parse::<u64>().ok());
-    // Without a line the question was wrong.
-    counts
-        .reduce(|sum, count| sum + count)
-        .ok_or_else(|| Error::Unexpected { what: "Envoy's statistics", said: answer.clone() })
+    let count = answer.lines().find_map(|line| line.strip_prefix(&counter)?.trim().parse().ok());
+    count.ok_or_else(|| Error::Unexpected { what: "Envoy's statistics", said: answer })
 }
 
 fn admin_socket(control_plane: &ControlPlane) -> PathBuf {

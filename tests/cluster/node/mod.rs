@@ -86,8 +86,9 @@ impl Node {
     }
 
     /// How many requests the ingress controller has sent again after they had failed: what its clients did not see.
-    pub(crate) fn ingress_retries(control_plane: &ControlPlane) -> Result<u64, Error> {
-        ingress::retries(control_plane)
+    /// `backend` is Contour's name of a Service port: `NAMESPACE_SERVICE_PORT`.
+    pub(crate) fn ingress_retries(control_plane: &ControlPlane, backend: &str) -> Result<u64, Error> {
+        ingress::retries(control_plane, backend)
     }
 
     /// Puts an image where the kubelet finds it.

@@ -4,7 +4,7 @@
 pub(super) const HOW: &str = "Measured with 100 requests a second on each of two ways (25 where a request takes 2 s), open loop: \
     sent on time whatever became of the earlier ones. To the Ingress over kept-alive connections, through Envoy with \
     retries off; to the Service over a new connection each. A request fails after 10 s. Each run has a namespace of its \
-    own, with pods of 50m CPU and, unless the row says otherwise, a readiness probe of theirs, up to two runs at a time, and counts from 2 s before something is done to 3 s after all \
+    own, with pods of 50m CPU and, unless the row says otherwise, a readiness probe of theirs, up to three runs at a time, and counts from 2 s before something is done to 3 s after all \
     is over.";
 
 /// Where a load balancer would hide what the table shows. nginx retries what broke before the answer's header was read, but
@@ -35,7 +35,7 @@ mod tests {
             ("2 s before", stage, "const BEFORE_SECONDS: u64 = 2;"),
             ("3 s after", stage, "const AFTER_SECONDS: u64 = 3;"),
             ("50m CPU", include_str!("../../../deploy/samples/shop/shop.yaml"), "cpu: 50m"),
-            ("up to two runs", include_str!("../schedule.rs"), "const LANES: usize = 2;"),
+            ("up to three runs", include_str!("../schedule.rs"), "const LANES: usize = 3;"),
         ];
         for (words, source, line) in facts {
             assert!(HOW.contains(words), "{words:?} is not said any more");
