@@ -96,7 +96,7 @@ pub(super) fn retries(control_plane: &ControlPlane, cluster: &str) -> Result<u64
     };
     let answer = ask().map_err(Error::io("ask Envoy at", &socket))?;
     let count = answer.lines().find_map(|line| line.strip_prefix(&counter)?.trim().parse().ok());
-    count.ok_or_else(|| Error::Unexpected { what: "Envoy's statistics", said: answer })
+    count.ok_or(Error::Unexpected { what: "Envoy's statistics", said: answer })
 }
 
 fn admin_socket(control_plane: &ControlPlane) -> PathBuf {
