@@ -1,4 +1,4 @@
-//! Waiting for a condition with a deadline; the tests never sleep for a fixed time.
+//! Waiting for a condition with a deadline, instead of sleeping and hoping.
 
 use std::{
     thread,

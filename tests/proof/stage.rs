@@ -175,10 +175,7 @@ impl Play<'_> {
     /// Waits until other pods are ready in place of these, and these are gone.
     pub(crate) fn await_replaced(&mut self, old: &[String]) -> anyhow::Result<()> {
         rollout::await_replaced(self.stage.cluster, &self.stage.namespace, DEPLOYMENT, old)?;
-        self.mark("replaced");
-        rollout::await_none_ending(self.stage.cluster, &self.stage.namespace)?;
-        self.mark("old pods gone");
-        Ok(())
+        self.await_end("replaced")
     }
 
     /// Notes what kubectl said.
@@ -198,7 +195,7 @@ impl Play<'_> {
         rollout::await_complete(self.stage.cluster, &self.stage.namespace, DEPLOYMENT)
     }
 
-    /// The same, and until is ending any more.
+    /// The same, and until no pod is ending any more.
     pub(crate) fn await_end(&mut self, what: &str) -> anyhow::Result<()> {
         self.await_complete()?;
         self.mark(what);
