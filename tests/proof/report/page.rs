@@ -98,12 +98,13 @@ fn how_to_read(proof: &Proof) -> Markup {
         section {
             h2 { "How to read the pictures" }
             p {
-                "Each picture has the requests a second in grey above and those of them that failed below, by cause. A request counts at "
-                "the moment when it was due, whatever became of the earlier ones, and never twice: nothing is tried again. Time is in "
-                "seconds from the start of the run. All pictures of a scenario have the same axes. Dashed lines are events; they have "
-                "their words on hovering, and those of the large pictures are listed below them. A single failed request is drawn "
-                "high enough to be seen. A bar stands for half a second or more, so it can begin before the event that caused it. “During” "
-                "is from the first event to the last one; before and after it there is load alone."
+                "Each picture has the requests a second in grey above, at the moment when each was due, whatever became of the "
+                "earlier ones. Below are those that failed, by cause, at the moment when each failed: a long one may have been due "
+                "before the event that cut it. Nothing is tried again. Time is in seconds from the start of the run. All pictures of "
+                "a scenario have the same axes. Dashed lines are events; they have their words on hovering, and those of the large "
+                "pictures are listed below them. A single failed request is drawn high enough to be seen. A bar stands for half a "
+                "second or more, so it can begin before the event that caused it. A failure is “during” if it ended between the first "
+                "event and the last one; before and after them there is load alone."
             }
             @if !causes.is_empty() {
                 dl {

@@ -363,10 +363,10 @@ mod tests {
     #[test]
     fn failures_outside_of_what_was_done_are_told_apart() {
         let mark = |at| super::super::super::outcome::Mark { at, what: "done".to_owned() };
-        // The failures are 5 ms apart, from the start on.
+        // The failures are due every 5 ms, from the start on, and take 3 ms.
         let mut run = run(100, &[(End::Reset, 2), (End::Status(503), 3)]);
         assert_eq!((by_phase(&run), by_cause_and_phase(&run)), ([0, 5, 0], "3 × 503, 2 reset".to_owned()));
-        run.marks = vec![mark(run.start + 1), mark(run.start + 15)];
+        run.marks = vec![mark(run.start + 4), mark(run.start + 18)];
         let told = "before: 1 reset; during: 2 × 503, 1 reset; after: 1 × 503";
         assert_eq!((by_phase(&run), by_cause_and_phase(&run)), ([1, 3, 1], told.to_owned()));
     }
