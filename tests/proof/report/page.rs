@@ -9,11 +9,12 @@ use super::{
     super::outcome::{End, Path, Phase, Proof, Row, Run},
     cause,
     chart::{Frame, LARGE, SMALL, draw, px},
-    method::{HOW, NOT_COVERED, RETRIES},
+    method::{HOW, LIMITS, RETRIES},
     picture::capital,
     scale::Scale,
     summary::{
-        Piece, Side, by_cause, by_cause_and_phase, by_phase, cell, circumstances, failed, no_promise, plural, verdict,
+        Piece, Side, by_cause, by_cause_and_phase, by_phase, causes, cell, circumstances, failed, no_promise, plural,
+        verdict,
     },
     text::{inline, seconds, thousands, without_controls},
     timeline::{length_ms, since_start},
@@ -39,7 +40,7 @@ pub(super) fn of(proof: &Proof) -> String {
                     p { (opening(proof)) }
                     p class=(if proof.rows.iter().all(Row::holds) { "holds" } else { "broken" }) { (verdict(proof)) }
                     (table(proof))
-                    ul class="small" { @for text in [HOW, RETRIES, NOT_COVERED] { li { (text) } } }
+                    ul class="small" { @for text in [HOW, RETRIES].into_iter().chain(LIMITS) { li { (text) } } }
                     (how_to_read(proof))
                     @for row in &proof.rows { (section(row)) }
                 }
@@ -92,8 +93,7 @@ fn pieces(row: &Row, side: Side) -> Markup {
 }
 
 fn how_to_read(proof: &Proof) -> Markup {
-    let runs = proof.rows.iter().flat_map(|row| row.without.iter().chain(&row.with));
-    let causes: BTreeSet<End> = runs.flat_map(Run::failures).map(|(end, _)| end).collect();
+    let causes = causes(proof);
     html! {
         section {
             h2 { "How to read the pictures" }

@@ -1,6 +1,9 @@
 //! The table in words: what one side of a row came to, and whether the promise holds.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::{
     super::outcome::{End, Phase, Proof, Row, Run},
@@ -241,6 +244,12 @@ fn of(row: &Row) -> Kept {
         false if row.with.iter().any(|run| run.errors() > 0) => Kept::Broken,
         false => Kept::Unproven,
     }
+}
+
+/// Every cause of a failure anywhere in the proof.
+pub(super) fn causes(proof: &Proof) -> BTreeSet<End> {
+    let runs = proof.rows.iter().flat_map(|row| row.without.iter().chain(&row.with));
+    runs.flat_map(Run::failures).map(|(end, _)| end).collect()
 }
 
 /// One sentence on all rows, or two.
