@@ -1,7 +1,7 @@
 //! `index.html`: one page with the table, and below it for each row what happened second by second. It needs nothing but
 //! itself: no script, no font, no picture from elsewhere. It is well-formed XML as well.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, iter};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -14,10 +14,11 @@ use super::{
     scale::Scale,
     summary::{
         Piece, Side, by_cause, by_cause_and_phase, by_phase, causes, cell, circumstances, failed, no_promise, plural,
-        verdict,
+        sent,
     },
     text::{inline, seconds, thousands, without_controls},
     timeline::{length_ms, since_start},
+    verdict::verdict,
 };
 
 const STYLE: &str = include_str!("page.css");
@@ -215,12 +216,7 @@ fn legend(run: &Run) -> Markup {
 fn figure(run: &Run, name: &str, scale: &Scale, frame: &Frame) -> Markup {
     let marks: Vec<_> = run.marks.iter().collect();
     let drawing = draw(run, &marks, scale, frame);
-    let words = format!(
-        "{name}: {} of {} failed{}",
-        by_cause(&run.failures()),
-        plural(run.requests().count(), "request"),
-        in_phases(run)
-    );
+    let words = format!("{name}: {} of {} failed{}", by_cause(&run.failures()), sent(iter::once(run)), in_phases(run));
     html! {
         figure {
             svg class="chart" role="img" aria-label=(words) viewBox=(format!("0 0 {} {}", px(frame.width), px(drawing.height))) {
