@@ -120,6 +120,13 @@ impl Phase {
     }
 }
 
+impl Request {
+    /// When it counts. One that failed counts when it ended: it may have been due long before what made it fail.
+    pub(crate) fn counts_at(&self) -> UnixMs {
+        if self.end.is_failure() { self.at.saturating_add(self.took_ms.into()) } else { self.at }
+    }
+}
+
 impl End {
     pub(crate) fn is_failure(self) -> bool {
         self != Self::Ok
@@ -162,7 +169,7 @@ impl Run {
         self.paths.iter().flat_map(|path| &path.requests)
     }
 
-    /// The phase in which a request counts that was due then.
+    /// The phase of a moment.
     pub(crate) fn phase(&self, at: UnixMs) -> Phase {
         let times = || self.marks.iter().map(|mark| mark.at);
         match (times().min(), times().max()) {
@@ -177,9 +184,9 @@ impl Run {
         counted(self.requests())
     }
 
-    /// The same, of the requests that were due in one phase.
+    /// The same, of the requests that ended in one phase.
     pub(crate) fn failures_in(&self, phase: Phase) -> BTreeMap<End, usize> {
-        counted(self.requests().filter(|request| self.phase(request.at) == phase))
+        counted(self.requests().filter(|request| self.phase(request.counts_at()) == phase))
     }
 
     /// Whether requests went every way there is, and there is one: without any, that none failed says nothing.
@@ -223,14 +230,15 @@ mod tests {
     }
 
     #[test]
-    fn a_request_counts_in_the_phase_in_which_it_was_due() {
+    fn a_failed_request_counts_in_the_phase_in_which_it_ended() {
+        // Each took 1 ms.
         let ends = [
-            (99, End::Reset),
-            (100, End::Refused),
-            (150, End::Ok),
-            (200, End::Refused),
-            (201, End::Status(503)),
-            (300, End::Refused),
+            (98, End::Reset),
+            (99, End::Refused),
+            (149, End::Ok),
+            (199, End::Refused),
+            (200, End::Status(503)),
+            (299, End::Refused),
         ];
         let mut run = Run { marks: vec![mark(100), mark(170), mark(200)], paths: vec![path(&ends)], ..Run::default() };
         let failures = |run: &Run| Phase::ALL.map(|phase| run.failures_in(phase).into_iter().collect::<Vec<_>>());
@@ -242,6 +250,15 @@ mod tests {
         assert_eq!(failures(&run)[1], run.failures().into_iter().collect::<Vec<_>>(), "without marks all is during");
         run.marks.push(mark(200));
         assert_eq!(failures(&run).map(|phase| phase.iter().map(|(_, count)| count).sum::<usize>()), [2, 1, 2]);
+    }
+
+    #[test]
+    fn a_long_request_that_was_cut_is_not_counted_before_what_cut_it() {
+        let cut = Request { at: 50, took_ms: 70, end: End::Reset };
+        let paths = vec![Path { name: "Ingress", requests: vec![cut, Request { end: End::Ok, ..cut }] }];
+        let run = Run { marks: vec![mark(100), mark(200)], paths, ..Run::default() };
+        assert_eq!(run.requests().map(Request::counts_at).collect::<Vec<_>>(), [120, 50]);
+        assert_eq!(Phase::ALL.map(|phase| run.failures_in(phase).values().sum::<usize>()), [0, 1, 0]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod summary;
 mod tests;
 mod text;
 mod timeline;
+mod verdict;
 
 use std::{
     fs, io,
@@ -51,7 +52,7 @@ pub(crate) fn write(proof: &Proof, folder: &Path) -> Result<Vec<PathBuf>, Error>
 
 /// The table for a terminal, and below it one line on whether the promise holds.
 pub(crate) fn table(proof: &Proof) -> String {
-    summary::terminal(proof)
+    verdict::terminal(proof)
 }
 
 fn written(file: &Path, text: &str) -> Result<PathBuf, Error> {

@@ -37,12 +37,13 @@ pub(super) fn counted(end: End, count: &str) -> String {
 pub(super) fn meaning(end: End) -> &'static str {
     match end {
         End::Ok => "answered with 2xx",
-        End::Refused => "nobody listened at the address",
+        End::Refused => "nobody listened at the address, or the Service had no pod at all",
         End::Reset => "the connection was closed before the whole answer was there",
         End::Timeout => "no answer in time",
-        End::Unreachable => "no way to the address: the pod and its address were gone already",
+        End::Unreachable => "no way to the address, because the pod and its address were gone already",
+        End::Status(404) => "the load balancer knew no way for the request",
         End::Status(502) => "the load balancer got no valid answer from a pod",
-        End::Status(503) => "the load balancer had no pod to ask, or a pod was not ready to answer",
+        End::Status(503) => "the load balancer had no pod to ask or reached none, or a pod was not ready to answer",
         End::Status(504) => "the load balancer got no answer from a pod in time",
         End::Status(_) => "answered with this status instead of 2xx",
         End::Other => "anything else, faults of the load generator included",

@@ -1,6 +1,6 @@
 //! The picture of one run: requests a second above, failed ones a second by cause below, and lines for what happened.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{collections::BTreeMap, fmt::Write, iter, slice};
 
 use maud::{Markup, html};
 
@@ -9,7 +9,7 @@ use super::{
     cause,
     labels::{Label, placed},
     scale::{Axis, Scale},
-    summary::failed,
+    summary::{failed, sent, unit},
     text::{seconds, thousands},
     timeline::{Timeline, length_ms, since_start},
 };
@@ -87,7 +87,7 @@ pub(super) fn draw(run: &Run, marks: &[&Mark], scale: &Scale, frame: &Frame) -> 
         (grid(&requests, frame))
         (grid(&errors, frame))
         path class="load" d=(load(&timeline, scale, frame, &requests)) {
-            title { (thousands(run.requests().count())) " requests" }
+            title { (sent(iter::once(run))) }
         }
         (bars(&timeline, run, scale, frame, &errors))
         (time(scale, frame, errors.base()))
@@ -95,7 +95,7 @@ pub(super) fn draw(run: &Run, marks: &[&Mark], scale: &Scale, frame: &Frame) -> 
             @for (x, mark) in &lines { (line(*x, mark, run, &labels, above, errors.base())) }
         }
         @if frame.is_large {
-            (captions(frame, &requests, &errors))
+            (captions(unit(slice::from_ref(run)), frame, &requests, &errors))
             (end_of_run(frame.x(scale, length_ms(run)), frame, &requests))
             @if failed(run) == 0 { (nothing_failed(run, frame, &errors)) }
             @for label in &labels { (text_of(label)) }
@@ -207,10 +207,10 @@ fn text_of(label: &Label) -> Markup {
     }
 }
 
-fn captions(frame: &Frame, requests: &Panel, errors: &Panel) -> Markup {
+fn captions(unit: &str, frame: &Frame, requests: &Panel, errors: &Panel) -> Markup {
     html! {
-        text class="caption" x=(px(frame.left)) y=(px(requests.top - 6.0)) { "requests a second" }
-        text class="caption" x=(px(frame.left)) y=(px(errors.top - 6.0)) { "failed requests a second" }
+        text class="caption" x=(px(frame.left)) y=(px(requests.top - 6.0)) { (unit) " a second" }
+        text class="caption" x=(px(frame.left)) y=(px(errors.top - 6.0)) { "failed " (unit) " a second" }
     }
 }
 
@@ -226,7 +226,11 @@ fn end_of_run(x: f64, frame: &Frame, panel: &Panel) -> Markup {
 
 fn nothing_failed(run: &Run, frame: &Frame, panel: &Panel) -> Markup {
     let count = run.requests().count();
-    let text = if count == 0 { "no requests".to_owned() } else { format!("0 of {} failed", thousands(count)) };
+    let text = if count == 0 {
+        format!("no {}", unit(slice::from_ref(run)))
+    } else {
+        format!("0 of {} failed", thousands(count))
+    };
     html! {
         text class="nothing middle" x=(px(f64::midpoint(frame.left, frame.width - frame.right))) y=(px(panel.top + panel.height / 2.0 + 5.0)) {
             (text)

@@ -1,7 +1,7 @@
 //! `index.html`: one page with the table, and below it for each row what happened second by second. It needs nothing but
 //! itself: no script, no font, no picture from elsewhere. It is well-formed XML as well.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, iter};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -9,14 +9,16 @@ use super::{
     super::outcome::{End, Path, Phase, Proof, Row, Run},
     cause,
     chart::{Frame, LARGE, SMALL, draw, px},
-    method::{HOW, NOT_COVERED, RETRIES},
+    method::{HOW, LIMITS, RETRIES},
     picture::capital,
     scale::Scale,
     summary::{
-        Piece, Side, by_cause, by_cause_and_phase, by_phase, cell, circumstances, failed, no_promise, plural, verdict,
+        Piece, Side, by_cause, by_cause_and_phase, by_phase, causes, cell, circumstances, failed, no_promise, plural,
+        sent,
     },
     text::{inline, seconds, thousands, without_controls},
     timeline::{length_ms, since_start},
+    verdict::verdict,
 };
 
 const STYLE: &str = include_str!("page.css");
@@ -39,7 +41,7 @@ pub(super) fn of(proof: &Proof) -> String {
                     p { (opening(proof)) }
                     p class=(if proof.rows.iter().all(Row::holds) { "holds" } else { "broken" }) { (verdict(proof)) }
                     (table(proof))
-                    ul class="small" { @for text in [HOW, RETRIES, NOT_COVERED] { li { (text) } } }
+                    ul class="small" { @for text in [HOW, RETRIES].into_iter().chain(LIMITS) { li { (text) } } }
                     (how_to_read(proof))
                     @for row in &proof.rows { (section(row)) }
                 }
@@ -92,18 +94,18 @@ fn pieces(row: &Row, side: Side) -> Markup {
 }
 
 fn how_to_read(proof: &Proof) -> Markup {
-    let runs = proof.rows.iter().flat_map(|row| row.without.iter().chain(&row.with));
-    let causes: BTreeSet<End> = runs.flat_map(Run::failures).map(|(end, _)| end).collect();
+    let causes = causes(proof);
     html! {
         section {
             h2 { "How to read the pictures" }
             p {
-                "Each picture has the requests a second in grey above and those of them that failed below, by cause. A request counts at "
-                "the moment when it was due, whatever became of the earlier ones, and never twice: nothing is tried again. Time is in "
-                "seconds from the start of the run. All pictures of a scenario have the same axes. Dashed lines are events; they have "
-                "their words on hovering, and those of the large pictures are listed below them. A single failed request is drawn "
-                "high enough to be seen. A bar stands for half a second or more, so it can begin before the event that caused it. “During” "
-                "is from the first event to the last one; before and after it there is load alone."
+                "Each picture has the requests a second in grey above, at the moment when each was due, whatever became of the "
+                "earlier ones. Below are those that failed, by cause, at the moment when each failed: a long one may have been due "
+                "before the event that cut it. Nothing is tried again. Time is in seconds from the start of the run. All pictures of "
+                "a scenario have the same axes. Dashed lines are events; they have their words on hovering, and those of the large "
+                "pictures are listed below them. A single failed request is drawn high enough to be seen. A bar stands for half a "
+                "second or more, so it can begin before the event that caused it. A failure is “during” if it ended between the first "
+                "event and the last one; before and after them there is load alone."
             }
             @if !causes.is_empty() {
                 dl {
@@ -214,12 +216,7 @@ fn legend(run: &Run) -> Markup {
 fn figure(run: &Run, name: &str, scale: &Scale, frame: &Frame) -> Markup {
     let marks: Vec<_> = run.marks.iter().collect();
     let drawing = draw(run, &marks, scale, frame);
-    let words = format!(
-        "{name}: {} of {} failed{}",
-        by_cause(&run.failures()),
-        plural(run.requests().count(), "request"),
-        in_phases(run)
-    );
+    let words = format!("{name}: {} of {} failed{}", by_cause(&run.failures()), sent(iter::once(run)), in_phases(run));
     html! {
         figure {
             svg class="chart" role="img" aria-label=(words) viewBox=(format!("0 0 {} {}", px(frame.width), px(drawing.height))) {

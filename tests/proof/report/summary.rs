@@ -1,12 +1,18 @@
-//! The table in words: what one side of a row came to, and whether the promise holds.
+//! The table in words: what one side of a row came to, and what it was measured on.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::{
-    super::outcome::{End, Phase, Proof, Row, Run},
+    super::outcome::{End, Path, Phase, Proof, Row, Run},
     cause,
     text::thousands,
 };
+
+/// The way whose requests are writes to the API server.
+const WRITES: &str = "writes";
 
 /// Which side of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +68,9 @@ impl Sum {
         for (end, count) in runs.iter().flat_map(Run::failures) {
             *causes.entry(end).or_insert(0) += count;
         }
-        let mut ways = runs.iter().flat_map(|run| &run.paths).peekable();
-        let only_writes = ways.peek().is_some() && ways.all(|path| path.name == "writes");
         Self {
             requests: runs.iter().map(|run| run.requests().count()).sum(),
-            unit: if only_writes { "writes" } else { "requests" },
+            unit: unit(runs),
             causes,
             failed: runs.iter().map(failed).filter(|failed| *failed > 0).collect(),
             faults: runs.iter().map(|run| run.faults.len()).sum(),
@@ -85,6 +89,24 @@ impl Sum {
     fn in_causes(&self) -> String {
         let names: Vec<_> = most_first(&self.causes).into_iter().map(|(end, _)| cause::name(end)).collect();
         if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
+    }
+}
+
+/// `writes` where nothing else was counted, else `requests`.
+pub(super) fn unit(runs: &[Run]) -> &'static str {
+    let mut ways = runs.iter().flat_map(|run| &run.paths).peekable();
+    let only_writes = ways.peek().is_some() && ways.all(|path| path.name == WRITES);
+    if only_writes { WRITES } else { "requests" }
+}
+
+/// How many there were of either, in a sentence: `8,410 requests and 499 writes`.
+pub(super) fn sent<'a>(runs: impl Iterator<Item = &'a Run>) -> String {
+    let (writes, others): (Vec<_>, Vec<_>) = runs.flat_map(|run| &run.paths).partition(|path| path.name == WRITES);
+    let count = |paths: &[&Path]| paths.iter().map(|path| path.requests.len()).sum::<usize>();
+    match (plural(count(&others), "request"), plural(count(&writes), "write")) {
+        (requests, _) if writes.is_empty() => requests,
+        (_, writes) if others.is_empty() => writes,
+        (requests, writes) => format!("{requests} and {writes}"),
     }
 }
 
@@ -226,45 +248,10 @@ pub(super) fn plain(row: &Row, side: Side) -> String {
     joined(&cell(row, side), str::to_owned)
 }
 
-/// What became of the promise in a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kept {
-    Yes,
-    Broken,
-    /// Nothing failed, of what was not or not wholly measured.
-    Unproven,
-}
-
-fn of(row: &Row) -> Kept {
-    match row.holds() {
-        true => Kept::Yes,
-        false if row.with.iter().any(|run| run.errors() > 0) => Kept::Broken,
-        false => Kept::Unproven,
-    }
-}
-
-/// One sentence on all rows, or two.
-pub(super) fn verdict(proof: &Proof) -> String {
-    let total = plural(proof.rows.len(), "scenario");
-    let told = |state, what: &str| {
-        let ids: Vec<_> = proof.rows.iter().filter(|row| of(row) == state).map(|row| row.id).collect();
-        (!ids.is_empty()).then(|| format!("The promise is {what} in {} of {total}: {}.", ids.len(), ids.join(", ")))
-    };
-    let bad = [told(Kept::Broken, "broken"), told(Kept::Unproven, "not proven, for want of measurements,")];
-    let bad: Vec<_> = bad.into_iter().flatten().collect();
-    if !bad.is_empty() {
-        return bad.join(" ");
-    }
-    let promised: Vec<_> = proof.rows.iter().filter(|row| row.is_promise).collect();
-    if promised.is_empty() {
-        return "Nothing was promised, and so nothing was proven.".to_owned();
-    }
-    let requests = promised.iter().flat_map(|row| &row.with).map(|run| run.requests().count()).sum();
-    format!(
-        "The promise holds: with no502, 0 of {} failed in {}.",
-        plural(requests, "request"),
-        plural(promised.len(), "scenario")
-    )
+/// Every cause of a failure anywhere in the proof.
+pub(super) fn causes(proof: &Proof) -> BTreeSet<End> {
+    let runs = proof.rows.iter().flat_map(|row| row.without.iter().chain(&row.with));
+    runs.flat_map(Run::failures).map(|(end, _)| end).collect()
 }
 
 /// Date, versions and machine, as far as they are known: `2026-11-26, Kubernetes 1.37.2, on 2 cores`.
@@ -274,25 +261,6 @@ pub(super) fn circumstances(proof: &Proof) -> String {
     parts.push(if proof.machine.is_empty() { String::new() } else { format!("on {}", proof.machine) });
     parts.retain(|part| !part.trim().is_empty());
     parts.join(", ")
-}
-
-/// The table for a terminal, with the verdict below.
-pub(super) fn terminal(proof: &Proof) -> String {
-    let mut lines = vec![["scenario", Side::Without.name(), Side::With.name()].map(str::to_owned)];
-    lines.extend(proof.rows.iter().map(|row| {
-        let mark = match of(row) {
-            Kept::Yes => "",
-            Kept::Broken => "  <- BROKEN",
-            Kept::Unproven => "  <- NOT PROVEN",
-        };
-        [row.id.to_owned(), plain(row, Side::Without), format!("{}{mark}", plain(row, Side::With))]
-    }));
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
-    let (first, second) = (width(0), width(1));
-    let lines = lines.iter().map(|[a, b, c]| format!("{a:first$}  {b:second$}  {c}"));
-    let mut text = lines.chain([verdict(proof)]).collect::<Vec<_>>().join("\n");
-    text.push('\n');
-    text
 }
 
 #[cfg(test)]
@@ -352,21 +320,16 @@ mod tests {
             ]
         );
         let without_ways = Run { paths: Vec::new(), ..silent };
-        assert_eq!(cells(Vec::new(), vec![without_ways.clone()])[1], "**nothing measured**");
-        let rows = vec![row("blind", Vec::new(), vec![run(10, &[]), without_ways])];
-        let proof = Proof { date: String::new(), versions: Vec::new(), machine: String::new(), rows };
-        let text = terminal(&proof);
-        assert!(text.contains("0 of 10 in 2 runs, nothing measured in 1 of 2 runs  <- NOT PROVEN\n"), "{text}");
-        assert!(text.ends_with("is not proven, for want of measurements, in 1 of 1 scenario: blind.\n"), "{text}");
+        assert_eq!(cells(Vec::new(), vec![without_ways])[1], "**nothing measured**");
     }
 
     #[test]
     fn failures_outside_of_what_was_done_are_told_apart() {
         let mark = |at| super::super::super::outcome::Mark { at, what: "done".to_owned() };
-        // The failures are 5 ms apart, from the start on.
+        // The failures are due every 5 ms, from the start on, and take 3 ms.
         let mut run = run(100, &[(End::Reset, 2), (End::Status(503), 3)]);
         assert_eq!((by_phase(&run), by_cause_and_phase(&run)), ([0, 5, 0], "3 × 503, 2 reset".to_owned()));
-        run.marks = vec![mark(run.start + 1), mark(run.start + 15)];
+        run.marks = vec![mark(run.start + 4), mark(run.start + 18)];
         let told = "before: 1 reset; during: 2 × 503, 1 reset; after: 1 × 503";
         assert_eq!((by_phase(&run), by_cause_and_phase(&run)), ([1, 3, 1], told.to_owned()));
     }
@@ -376,20 +339,5 @@ mod tests {
         let mut writes = run(400, &[]);
         writes.paths[0].name = "writes";
         assert_eq!(cells(Vec::new(), vec![writes])[1], "**0** of 400 writes");
-    }
-
-    #[test]
-    fn a_broken_promise_is_named() {
-        let mut proof = Proof { date: String::new(), versions: Vec::new(), machine: String::new(), rows: Vec::new() };
-        assert!(verdict(&proof).starts_with("Nothing"), "{}", verdict(&proof));
-        proof.rows.push(row("good", Vec::new(), vec![run(10, &[])]));
-        assert_eq!(
-            terminal(&proof).lines().last(),
-            Some("The promise holds: with no502, 0 of 10 requests failed in 1 scenario.")
-        );
-        proof.rows.push(row("bad", Vec::new(), vec![run(10, &[(End::Other, 1)])]));
-        let text = terminal(&proof);
-        assert!(text.contains("1 of 10 (other)  <- BROKEN"), "{text}");
-        assert!(text.ends_with("The promise is broken in 1 of 2 scenarios: bad.\n"), "{text}");
     }
 }

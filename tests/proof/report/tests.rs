@@ -65,7 +65,11 @@ fn the_page_has_the_table_and_every_run_with_its_numbers() {
         assert_eq!(captions.len(), runs.len(), "{}: one picture for each run", row.id);
         for (caption, run) in captions.iter().zip(&runs) {
             assert!(
-                caption.contains(&format!("{} requests failed", text::thousands(run.requests().count()))),
+                caption.contains(&format!(
+                    "{} {} failed",
+                    text::thousands(run.requests().count()),
+                    summary::unit(std::slice::from_ref(run))
+                )),
                 "{caption}"
             );
             for (end, count) in run.failures() {

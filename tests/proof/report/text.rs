@@ -4,6 +4,9 @@
 use maud::{Markup, PreEscaped, html};
 use pulldown_cmark::{Event, Parser, Tag, TagEnd};
 
+/// Lines of Markdown below the table are no longer, in characters.
+pub(super) const COLUMNS_MAX: usize = 140;
+
 /// `8410` as `8,410`.
 pub(super) fn thousands(number: usize) -> String {
     let digits = number.to_string();
@@ -77,6 +80,35 @@ pub(super) fn markdown_literal(text: &str) -> String {
     line
 }
 
+/// Markdown in lines of no more than `COLUMNS_MAX` characters, as far as its words let it; those after the first one stand
+/// below the text behind `lead`.
+pub(super) fn wrapped(lead: &str, markdown: &str) -> String {
+    let indent = lead.chars().count();
+    let (mut text, mut column) = (lead.to_owned(), indent);
+    for (index, word) in markdown.split_whitespace().enumerate() {
+        let length = word.chars().count();
+        if index > 0 && column + 1 + length > COLUMNS_MAX && may_begin_a_line(word) {
+            text.push('\n');
+            text.extend(std::iter::repeat_n(' ', indent));
+            column = indent;
+        } else if index > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += length;
+    }
+    text.push('\n');
+    text
+}
+
+/// Whether a word at the start of a line is still a word, and not a list, a heading, a quotation or a table.
+fn may_begin_a_line(word: &str) -> bool {
+    let is_ordinal = word.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(['.', ')']);
+    let is_plain = word.starts_with(|c: char| c.is_alphanumeric() || "(\"“\\`".contains(c));
+    is_plain && !is_ordinal && !word.starts_with("```")
+}
+
 /// Without what XML cannot hold: control characters, of a terminal's colours for example, become visible marks.
 pub(super) fn without_controls(text: &str) -> String {
     let forbidden = |c: char| (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{fffe}' | '\u{ffff}');
@@ -85,6 +117,8 @@ pub(super) fn without_controls(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
     use super::*;
 
     #[test]
@@ -109,6 +143,50 @@ mod tests {
         assert_eq!(markdown_line("a `b|c`\nd \\| e"), "a `b\\|c` d \\| e");
         assert_eq!(markdown_line("x <script>y</script> `<b>`"), "x &lt;script>y&lt;/script> `<b>`");
         assert_eq!(markdown_literal("a|b\n<i> *c*"), "a\\|b \\<i\\> \\*c\\*");
+    }
+
+    /// What would begin a block of its own at the start of a line, and what would not.
+    const WORDS: [&str; 14] = [
+        "word",
+        "any",
+        "-",
+        "`kubectl rollout restart`,",
+        "1.",
+        "#",
+        "503",
+        "\\|",
+        ">",
+        "+",
+        "===",
+        "12)",
+        "*em*",
+        "```",
+    ];
+
+    proptest! {
+        #[test]
+        fn wrapped_lines_are_short_and_say_the_same(words in vec(select(&WORDS[..13]), 60..200)) {
+            let text = format!("First {}", words.join(" "));
+            let lines = wrapped("- ", &text);
+            let same = lines.split_whitespace().skip(1).eq(text.split_whitespace());
+            prop_assert!(same, "{}", lines);
+            let starts = lines.lines().skip(1).map(|line| line.strip_prefix("  ").unwrap_or("-"));
+            prop_assert!(starts.into_iter().all(|line| line.split(' ').next().is_some_and(may_begin_a_line)), "{}", lines);
+            let mut blocks = Parser::new(&lines).filter(|event| {
+                matches!(event, Event::Start(tag) if !matches!(tag, Tag::Emphasis))
+            });
+            prop_assert_eq!(blocks.by_ref().count(), 2, "a list with one item: {}", lines);
+        }
+    }
+
+    #[test]
+    fn lines_break_where_they_are_full_and_not_before_what_is_no_word() {
+        let full = "x".repeat(COLUMNS_MAX - 2);
+        assert_eq!(wrapped("- ", &format!("{full} more")), format!("- {full}\n  more\n"));
+        assert_eq!(wrapped("- ", &format!("{} 12 more", &full[3..])), format!("- {} 12\n  more\n", &full[3..]));
+        assert_eq!(wrapped("", "short"), "short\n");
+        let may_not = WORDS.into_iter().filter(|word| !may_begin_a_line(word));
+        assert_eq!(may_not.collect::<Vec<_>>(), ["-", "1.", "#", ">", "+", "===", "12)", "*em*", "```"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::outcome::{End, Run, UnixMs};
+use super::super::outcome::{End, Request, Run, UnixMs};
 
 /// How wide a bucket is, where the run is not too long for it.
 const BUCKET_MS: u64 = 500;
@@ -15,16 +15,18 @@ pub(super) struct Timeline {
     pub(super) buckets: Vec<Bucket>,
 }
 
-/// The requests that were due in one stretch of time.
+/// One stretch of time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bucket {
+    /// Those that were due in it.
     pub(super) requests: usize,
+    /// Those that failed in it, and may have been due earlier.
     pub(super) failures: BTreeMap<End, usize>,
 }
 
 /// From the run's start to the last of its end, its requests and its marks.
 pub(super) fn length_ms(run: &Run) -> u64 {
-    let times = run.requests().map(|request| request.at).chain(run.marks.iter().map(|mark| mark.at));
+    let times = run.requests().map(Request::counts_at).chain(run.marks.iter().map(|mark| mark.at));
     times.chain([run.end]).map(|at| since_start(run, at)).max().unwrap_or_default()
 }
 
@@ -44,12 +46,14 @@ impl Timeline {
         let count = (length_ms.saturating_add(width_ms / 2) / width_ms).max(1);
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let mut buckets = vec![Bucket::default(); count];
+        let index = |at| {
+            let index = usize::try_from(since_start(run, at) / width_ms).unwrap_or(usize::MAX);
+            index.min(count - 1)
+        };
         for request in run.requests() {
-            let index = usize::try_from(since_start(run, request.at) / width_ms).unwrap_or(usize::MAX);
-            let bucket = &mut buckets[index.min(count - 1)];
-            bucket.requests += 1;
+            buckets[index(request.at)].requests += 1;
             if request.end.is_failure() {
-                *bucket.failures.entry(request.end).or_insert(0) += 1;
+                *buckets[index(request.counts_at())].failures.entry(request.end).or_insert(0) += 1;
             }
         }
         Self { width_ms, length_ms, buckets }
@@ -96,7 +100,7 @@ mod tests {
 
     use super::{
         super::{
-            super::outcome::{Mark, Path, Request},
+            super::outcome::{Mark, Path},
             summary,
         },
         *,
@@ -113,7 +117,8 @@ mod tests {
     }
 
     fn requests() -> impl Strategy<Value = Vec<Request>> {
-        let request = (900_u64..100_000, end()).prop_map(|(at, end)| Request { at, took_ms: 1, end });
+        let request = (900_u64..100_000, 0_u32..20_000, end());
+        let request = request.prop_map(|(at, took_ms, end)| Request { at, took_ms, end });
         proptest::collection::vec(request, 0..300)
     }
 
@@ -138,6 +143,15 @@ mod tests {
                 prop_assert!(index == 0 || timeline.edges_ms(index - 1).1 == from);
             }
         }
+    }
+
+    #[test]
+    fn a_failure_is_drawn_where_it_ended_and_its_request_where_it_was_due() {
+        let requests = vec![Request { at: 400, took_ms: 700, end: End::Reset }];
+        let paths = vec![Path { name: "Ingress", requests }];
+        let timeline = Timeline::of(&Run { end: 2000, paths, ..Run::default() }, 500);
+        let counts = timeline.buckets.iter().map(|bucket| (bucket.requests, bucket.failures.len()));
+        assert_eq!(counts.collect::<Vec<_>>(), [(1, 0), (0, 0), (0, 1), (0, 0)]);
     }
 
     #[test]

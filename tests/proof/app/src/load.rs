@@ -55,8 +55,9 @@ pub(crate) struct Args {
     /// Keep connections and use them in turn, or open a new one for every request.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Keep::Keep)]
     connections: Keep,
-    /// Seconds until no more requests are due; until SIGTERM or SIGINT if not given.
-    #[arg(long, value_parser = seconds)]
+    /// Seconds until no more requests are due; until SIGTERM or SIGINT if not given. A SIGINT after that gives up what is
+    /// under way.
+    #[arg(long, value_parser = some_seconds)]
     seconds: Option<Duration>,
     /// A file for one line a request: when it was due (Unix ms), how long it took (ms), how it ended.
     #[arg(long, value_name = "FILE")]
@@ -79,7 +80,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
     load.run(&mut end).await?;
     crate::say(&load.summary.text(&what, load.start.elapsed()));
-    Ok(if load.summary.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    let is_good = load.summary.failed() == 0 && load.summary.given_up == 0;
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Reads a time in which something is measured.
+fn some_seconds(text: &str) -> Result<Duration, String> {
+    seconds(text)
+        .and_then(|time| if time.is_zero() { Err("nothing is measured in no time".to_owned()) } else { Ok(time) })
 }
 
 /// A load under way.
@@ -132,7 +140,13 @@ impl Load {
                 }
                 _ = flush.tick() => self.flush()?,
                 _ = progress.tick(), if self.terminal => self.summary.show_progress(self.start.elapsed(), self.in_flight.len()),
-                _ = end.recv(), if self.left > 0 => self.left = 0,
+                () = asked_to_end(end, self.left > 0) => {
+                    if self.left == 0 {
+                        self.summary.given_up = self.in_flight.len();
+                        break;
+                    }
+                    self.left = 0;
+                }
             }
         }
         self.flush()
@@ -163,6 +177,15 @@ impl Load {
 
     fn flush(&mut self) -> anyhow::Result<()> {
         self.file.as_mut().map_or(Ok(()), RecordFile::flush)
+    }
+}
+
+/// Waits for a signal: any while requests are sent, and one that is meant to cut while they only end.
+async fn asked_to_end(end: &mut EndSignals, is_sending: bool) {
+    if is_sending {
+        end.recv().await;
+    } else {
+        end.interrupted().await;
     }
 }
 

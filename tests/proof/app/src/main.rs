@@ -76,3 +76,50 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
         _ => Err(format!("not a number of seconds from 0 to {SECONDS_MAX}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    const SAMPLES: [(&str, &str); 2] = [
+        ("shop.yaml", include_str!("../../../../deploy/samples/shop/shop.yaml")),
+        ("load.yaml", include_str!("../../../../deploy/samples/shop/load.yaml")),
+    ];
+    const PAGE: &str = include_str!("../../../../deploy/samples/README.md");
+
+    fn parsed<'a>(args: impl Iterator<Item = &'a str>) -> Result<Command, clap::Error> {
+        Command::try_parse_from(["shop"].into_iter().chain(args))
+    }
+
+    #[test]
+    fn the_samples_ask_for_what_there_is() {
+        for (file, text) in SAMPLES {
+            let objects: Vec<Value> = serde_saphyr::from_multiple(text).expect("it is YAML");
+            let containers = objects.iter().filter_map(|object| object.pointer("/spec/template/spec/containers/0"));
+            let containers: Vec<_> = containers.collect();
+            assert_eq!(containers.len(), 1, "{file}");
+            let args = containers[0]["args"].as_array().expect("args is a list");
+            // A number without quotes is none that Kubernetes takes.
+            let command = parsed(args.iter().map(|arg| arg.as_str().expect("an argument is a text")));
+            let command = command.unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert_eq!(matches!(command, Command::Load(_)), file == "load.yaml", "{file}: {command:?}");
+        }
+    }
+
+    #[test]
+    fn the_page_of_the_samples_asks_for_what_there_is() {
+        let lines = PAGE.lines().filter_map(|line| line.trim_start_matches("until ").strip_prefix("shop "));
+        let commands: Vec<_> = lines.map(|line| line.split(['&', ';', '#']).next().unwrap_or_default()).collect();
+        assert!(commands.len() >= 5, "{commands:?}");
+        for command in commands {
+            assert!(parsed(command.split_whitespace()).is_ok(), "deploy/samples/README.md: shop {command}");
+        }
+        let flags = ["--on-term drain", "--warm-after 5", "--listen-after 5", "--work-ms 2000"];
+        for flag in flags {
+            assert!(PAGE.contains(&format!("`{flag}`")), "{flag} is not there any more");
+            assert!(parsed(["serve"].into_iter().chain(flag.split(' '))).is_ok(), "{flag}");
+        }
+    }
+}

@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// Address and port to listen on.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// What SIGTERM does: exit at once, or drain: accept nothing more, finish what runs, exit.
+    /// What SIGTERM does: exit at once, or drain: accept nothing more, finish what runs, exit. Ctrl-C ends the draining.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = OnTerm::Exit)]
     on_term: OnTerm,
     /// Seconds from the start until it listens: connections are refused before.
@@ -94,10 +94,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     };
     match args.on_term {
         OnTerm::Exit => say(&format!("{name}: {signal}, exits at once")),
-        OnTerm::Drain => {
-            connections.shutdown().await;
-            say(&format!("{name}: {signal}, drained"));
-        }
+        OnTerm::Drain => tokio::select! {
+            () = connections.shutdown() => say(&format!("{name}: {signal}, drained")),
+            () = end.interrupted() => say(&format!("{name}: SIGINT while it drained, exits at once")),
+        },
     }
     Ok(())
 }
@@ -154,5 +154,11 @@ impl EndSignals {
             _ = self.term.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+
+    /// Waits for a Ctrl-C: from somebody who does not want to wait for an end in good order. SIGTERM is no such thing, those
+    /// who send it may do so twice.
+    pub(crate) async fn interrupted(&mut self) {
+        _ = self.interrupt.recv().await;
     }
 }

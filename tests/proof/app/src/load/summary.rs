@@ -19,6 +19,8 @@ pub(crate) struct Summary {
     longest_answer: Option<Duration>,
     /// The first fault that has no name of its own.
     other: Option<String>,
+    /// Requests that were under way when somebody would not wait for them. What became of them is not known.
+    pub(crate) given_up: usize,
 }
 
 impl Summary {
@@ -57,6 +59,9 @@ impl Summary {
         _ = writeln!(text, "{} requests in {:.1} s, {} failed", self.requests, took.as_secs_f64(), self.failed());
         for (end, count) in &self.failures {
             _ = writeln!(text, "  {end:<11} {count}");
+        }
+        if self.given_up > 0 {
+            _ = writeln!(text, "{} more were under way and given up", self.given_up);
         }
         if let Some((first, last)) = self.failed_between {
             let (first, last) = (first.as_secs_f64(), last.as_secs_f64());

@@ -225,11 +225,40 @@ fn sigterm_writes_everything() {
         // Read while the load runs: the file is flushed as it goes.
         until(|| (loading.records().len() > 5).then_some(()));
         loading.program.signal(signal);
+        if signal == Signal::TERM {
+            // Those who ask to end may do so twice, and still get it all.
+            loading.program.signal(signal);
+        }
         let loaded = loading.finish();
         let asked = asked.load(Ordering::SeqCst);
         assert_eq!((loaded.ends(), loaded.records.len(), loaded.code), (vec!["ok"], asked, Some(0)));
         assert!(loaded.stdout.contains(&format!("\n{asked} requests in ")), "{}", loaded.stdout);
         assert!(loaded.stdout.contains(" 0 failed\nlongest answer "), "{}", loaded.stdout);
+    }
+}
+
+#[test]
+fn a_second_interrupt_gives_up_what_is_under_way() {
+    for first in [Signal::INT, Signal::TERM] {
+        let (arrived, arrivals) = mpsc::channel();
+        let url = peer(move |mut stream| {
+            read_request(&mut stream);
+            _ = arrived.send(());
+            // Holds the connection until the load gives up.
+            read_request(&mut stream);
+        });
+        let mut loading = Loading::start(&url, &["--rate", "20", "--timeout-ms", "600000"]);
+        arrivals.recv().expect("the load sends");
+        loading.program.signal(first);
+        // Two that come at once are one.
+        until(|| {
+            let has_ended = loading.program.0.try_wait().expect("it is a child").is_some();
+            (!has_ended).then(|| loading.program.signal(Signal::INT));
+            has_ended.then_some(())
+        });
+        let loaded = loading.finish();
+        assert_eq!((loaded.records.len(), loaded.code), (0, Some(1)), "{}", loaded.stdout);
+        assert!(loaded.stdout.contains(" more were under way and given up\n"), "{}", loaded.stdout);
     }
 }
 

@@ -52,10 +52,24 @@ fn drain_finishes_what_runs_and_takes_nothing_new() {
     until(|| {
         TcpStream::connect(address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused).then_some(())
     });
+    shop.signal(Signal::TERM);
     assert_eq!(shop.0.try_wait().expect("it is a child"), None, "it drains until the last answer");
     assert_eq!(read_answer(&mut idle), None, "idle connections are closed");
     assert_eq!(read_answer(&mut running), Some((200, "shop 1 pod-1\n".to_owned())));
     assert!(shop.ended_within(PATIENCE).success());
+}
+
+#[test]
+fn an_interrupt_ends_the_draining() {
+    let (mut shop, address) = Started::serve(&[&["--on-term", "drain"], &WORK_FOR_EVER[..]].concat());
+    let mut running = TcpStream::connect(address).expect("it listens");
+    write_request(&mut running, "/");
+    assert_eq!(get(address, "/healthz").expect("it answers").0, 200);
+    shop.signal(Signal::TERM);
+    until(|| TcpStream::connect(address).is_err().then_some(()));
+    shop.signal(Signal::INT);
+    assert!(shop.ended_within(PATIENCE).success());
+    assert_eq!(read_answer(&mut running), None);
 }
 
 #[test]

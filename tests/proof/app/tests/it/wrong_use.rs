@@ -24,6 +24,8 @@ fn flags() {
     refused(&["serve", "--listen-after", "soon"], "not a number of seconds");
     refused(&["load"], "<URL>");
     refused(&["load", "http://127.0.0.1/", "--rate", "0"], "--rate");
+    refused(&["load", "http://127.0.0.1/", "--seconds", "0"], "nothing is measured in no time");
+    refused(&["load", "http://127.0.0.1/", "--seconds=-1"], "not a number of seconds");
     refused(&["load", "http://127.0.0.1/", "--timeout-ms", "0"], "--timeout-ms");
     refused(&["load", "http://127.0.0.1/", "--connections", "many"], "[possible values: keep, new]");
 }
