@@ -41,8 +41,8 @@ impl Scenario {
 }
 
 /// What `injected` does.
-const INJECTED: &str = "The Namespace has the annotation `no502.dev/readiness: inject`: pods without a readiness probe get one \
-    from no502, which waits until their port listens.";
+const INJECTED: &str = "Readiness injected: the Namespace has the annotation `no502.dev/readiness: inject`, and pods without a \
+    readiness probe get one from no502, which waits until their port listens.";
 /// How long a fault that nobody refused stays before it is undone.
 const OUTAGE_SECONDS: u64 = 5;
 /// It says what `OUTAGE_SECONDS` is.
@@ -76,7 +76,11 @@ fn starts() -> Vec<Scenario> {
             note: Some(INJECTED),
             runs: 5,
             props: injected(&[]),
-            ..row("restart", "`kubectl rollout restart`, no probe, no preStop, the app exits at once", restart)
+            ..row(
+                "restart",
+                "`kubectl rollout restart`, no probe, no preStop, the app exits at once; readiness injected",
+                restart,
+            )
         },
         Scenario {
             note: Some(
@@ -92,7 +96,11 @@ fn starts() -> Vec<Scenario> {
         Scenario {
             note: Some(INJECTED),
             props: injected(&["--listen-after=3"]),
-            ..row("slow-start", "Rolling restart, no probe, pods listen 3 s after they start", restart)
+            ..row(
+                "slow-start",
+                "Rolling restart, no probe, pods listen 3 s after they start; readiness injected",
+                restart,
+            )
         },
         Scenario {
             props: Props { args: &["--warm-after=3"], ..probed() },
