@@ -79,7 +79,7 @@ fn node(role: &Role) -> anyhow::Result<ExitCode> {
         Binaries::find_or_build(NODE_VERSION)?;
         NodeBinaries::find_or_build(NODE_VERSION)?;
         cluster::progress::say(&format!("starting Kubernetes {NODE_VERSION} with a node"));
-        return Ok(sandbox::run_inside()?);
+        return Ok(sandbox::run_inside(None)?);
     };
     let control_plane = ControlPlane::start(node::options(Options::new(NODE_VERSION))?)?;
     run_node(place, &control_plane).inspect_err(|_| control_plane.keep_logs())

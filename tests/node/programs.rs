@@ -9,8 +9,14 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 
+use crate::BUSY;
+
 /// How `proof` ends on a machine that cannot run it.
 pub(crate) const EXIT_CODE_UNFIT: i32 = 3;
+/// How `proof` ends if it was neither won nor lost.
+pub(crate) const EXIT_CODE_BROKEN: i32 = 4;
+/// How `cluster` ends whatever is wrong.
+pub(crate) const EXIT_CODE_FAILURE: i32 = 1;
 
 /// The programs that start a node.
 #[derive(Debug)]
@@ -58,7 +64,7 @@ fn build() -> anyhow::Result<Programs> {
 pub(crate) fn unfit() -> anyhow::Result<Option<String>> {
     let output = Command::new(&built()?.proof).arg("--check").output().context("proof --check")?;
     let said = String::from_utf8_lossy(&output.stderr).trim().trim_start_matches("error: ").to_owned();
-    if output.status.success() {
+    if output.status.success() || said.contains(BUSY) {
         return Ok(None);
     }
     ensure!(output.status.code() == Some(EXIT_CODE_UNFIT), "proof --check ended with {}: {said}", output.status);

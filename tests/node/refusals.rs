@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, chown},
     path::Path,
     process::{Command, Output, Stdio},
     time::Duration,
@@ -14,7 +14,7 @@ use rustix::process::Signal;
 
 use crate::{
     BUSY,
-    programs::{self, EXIT_CODE_UNFIT},
+    programs::{self, EXIT_CODE_BROKEN, EXIT_CODE_FAILURE, EXIT_CODE_UNFIT},
     running::{Running, signal},
     traces::Before,
     wait::{self, Look},
@@ -22,14 +22,18 @@ use crate::{
 
 /// A refusal comes before any work.
 const LIMIT: Duration = Duration::from_secs(2);
-const EXIT_CODE_FAILURE: i32 = 1;
+
+/// Not the one who runs the tests.
+const OTHER_USER: u32 = 65534;
 
 type Run = fn() -> anyhow::Result<()>;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let tests: [(&str, Run); 4] = [
+    let tests: [(&str, Run); 6] = [
         ("second_at_once", second_at_once),
         ("not_root", not_root),
+        ("root_of_a_container", root_of_a_container),
+        ("roles_by_hand", roles_by_hand),
         ("missing_programs", missing_programs),
         ("hidden_temporary_folder", hidden_temporary_folder),
     ];
@@ -90,6 +94,8 @@ fn second_at_once() -> anyhow::Result<()> {
     running.until("it has namespaces", |running| (running.first_process() != 0).then_some(()))?;
     let traces = before.record(&running)?;
     for (mut command, code) in both()? {
+        // The machine is fit for it.
+        let code = if code == EXIT_CODE_UNFIT { EXIT_CODE_BROKEN } else { code };
         must_contain(&refusal(&mut command, code)?, &["error: ", BUSY, "wait until it has ended"])?;
     }
     signal(running.number(), Signal::INT)?;
@@ -111,6 +117,46 @@ fn not_root() -> anyhow::Result<()> {
             .args(command.get_args())
             .current_dir("/");
         must_contain(&refusal(&mut setpriv, code)?, &["needs root", "run this with sudo -E"])?;
+    }
+    Ok(())
+}
+
+/// A container's root may do less, by default no mounts.
+fn root_of_a_container() -> anyhow::Result<()> {
+    for (command, code) in both()? {
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(["--bounding-set", "-sys_admin", "--"]).arg(command.get_program()).args(command.get_args());
+        must_contain(
+            &refusal(&mut setpriv, code)?,
+            &["a test node needs namespaces", "not permitted", "on the machine itself"],
+        )?;
+    }
+    Ok(())
+}
+
+/// What a process is for is told in its environment. A person who sets that by mistake has nothing ended or removed.
+fn roles_by_hand() -> anyhow::Result<()> {
+    let place = tempfile::tempdir()?;
+    let [others, ours] = ["no502-node-others", "no502-node-ours"].map(|name| place.path().join(name));
+    for folder in [&others, &ours] {
+        fs::create_dir(folder)?;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    }
+    chown(&others, Some(OTHER_USER), None)?;
+    let calls =
+        [("janitor", Path::new("")), ("janitor", place.path()), ("janitor", &others), ("inside", &ours), ("", &ours)];
+    let programs = programs::built()?;
+    for (role, folder) in calls {
+        for (program, code) in [(&programs.cluster, EXIT_CODE_FAILURE), (&programs.proof, EXIT_CODE_BROKEN)] {
+            let mut command = Command::new(program);
+            command.env("NO502_SANDBOX_ROLE", role).env("NO502_SANDBOX_FOLDER", folder);
+            must_contain(&refusal(&mut command, code)?, &["error: ", "NO502_SANDBOX_"])?;
+            ensure!(
+                others.is_dir() && ours.read_dir()?.next().is_none(),
+                "{role:?} has done something in {}",
+                folder.display()
+            );
+        }
     }
     Ok(())
 }

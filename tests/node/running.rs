@@ -1,6 +1,7 @@
-//! `cluster node` as a person starts it, in a temporary folder of its own, which shows what it leaves there.
+//! A program that starts a node, as a person starts it, in a temporary folder of its own, which shows what it leaves there.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -27,45 +28,82 @@ const ENTER: &str = "nsenter --target ";
 /// The one image that a node always has; its program does nothing.
 const IMAGE: &str = "no502.dev/pause:1";
 
-/// A running program, with what it prints in a file.
+/// A program that is about to be started.
 #[derive(Debug)]
-pub(crate) struct Running {
-    child: Child,
+pub(crate) struct Prepared {
+    command: Command,
     output: PathBuf,
     temporary: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
-impl Running {
-    /// Starts it.
-    pub(crate) fn start() -> anyhow::Result<Self> {
+impl Prepared {
+    /// The program that does nothing but start a node.
+    pub(crate) fn cluster() -> anyhow::Result<Self> {
+        Self::new(&programs::built()?.cluster, &["node"])
+    }
+
+    /// The proof, which gets as far as a node.
+    pub(crate) fn proof() -> anyhow::Result<Self> {
+        Self::new(&programs::built()?.proof, &["--no502", "/bin/true", "--shop", "/bin/true"])
+    }
+
+    fn new(program: &Path, args: &[&str]) -> anyhow::Result<Self> {
         ensure!(machine::is_lock_free(), "{BUSY}: try again when it has ended");
         let folder = tempfile::Builder::new().prefix("no502-test-").tempdir()?;
         let [temporary, output] = ["tmp", "output"].map(|name| folder.path().join(name));
         fs::create_dir(&temporary)?;
-        let child = Self::spawn(&temporary, &output)?;
-        Ok(Self { child, output, temporary, _folder: folder })
-    }
-
-    /// Starts it again with the temporary folder of one that has ended.
-    pub(crate) fn start_again(&mut self) -> anyhow::Result<()> {
-        self.child = Self::spawn(&self.temporary, &self.output)?;
-        Ok(())
-    }
-
-    fn spawn(temporary: &Path, output: &Path) -> anyhow::Result<Child> {
-        let file = File::create(output)?;
         // Ends with the tests, even if those are killed.
         let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "TERM", "--"])
-            .arg(&programs::built()?.cluster)
-            .arg("node")
-            .env("TMPDIR", temporary)
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file);
-        command.spawn().context("setpriv")
+        command.args(["--pdeathsig", "TERM", "--"]).arg(program).args(args).env("TMPDIR", &temporary);
+        Ok(Self { command, output, temporary, folder })
+    }
+
+    /// A folder of its own, gone with it, which holds the temporary one.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The temporary folder that it will have.
+    pub(crate) fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Sets a variable of its environment.
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Starts it.
+    pub(crate) fn start(mut self) -> anyhow::Result<Running> {
+        let child = self.spawn()?;
+        Ok(Running { child, prepared: self })
+    }
+
+    fn spawn(&mut self) -> anyhow::Result<Child> {
+        let file = File::create(&self.output)?;
+        self.command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn().context("setpriv")
+    }
+}
+
+/// A running program, with what it prints in a file.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    prepared: Prepared,
+}
+
+impl Running {
+    /// Starts a node.
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        Prepared::cluster()?.start()
+    }
+
+    /// Starts it again with the temporary folder of the one that has ended.
+    pub(crate) fn start_again(&mut self) -> anyhow::Result<()> {
+        self.child = self.prepared.spawn()?;
+        Ok(())
     }
 
     /// The number of the process that a person has started.
@@ -75,17 +113,17 @@ impl Running {
 
     /// What it and everything below has printed.
     pub(crate) fn output(&self) -> String {
-        fs::read_to_string(&self.output).unwrap_or_default()
+        fs::read_to_string(&self.prepared.output).unwrap_or_default()
     }
 
     /// The folder of its own for everything temporary.
     pub(crate) fn temporary(&self) -> &Path {
-        &self.temporary
+        &self.prepared.temporary
     }
 
     /// The folder that it has made there.
     pub(crate) fn folder(&self) -> Option<PathBuf> {
-        Some(self.temporary.read_dir().ok()?.flatten().next()?.path())
+        Some(self.temporary().read_dir().ok()?.flatten().next()?.path())
     }
 
     /// Waits for a state on the way to readiness.

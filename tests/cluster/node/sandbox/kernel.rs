@@ -2,12 +2,11 @@
 //! not loaded yet is listed nowhere.
 
 use std::{
-    env,
     path::Path,
     process::{Command, Stdio},
 };
 
-use super::{FOLDER_PREFIX, cgroups};
+use super::{FOLDER_PREFIX, SEPARATION, cgroups};
 
 /// What kube-proxy's rules are made of.
 const RULES: &str = "table ip no502 {
@@ -20,19 +19,22 @@ const RULES: &str = "table ip no502 {
     chain refuse { type filter hook input priority filter; reject; }
 }";
 /// What the kernel is asked for, and how: arguments of `unshare`.
-const KERNEL_PARTS: [(&str, &[&str]); 5] = [
-    ("network namespaces", &["--net", "--", "true"]),
-    ("PID namespaces", &["--pid", "--fork", "--mount-proc", "--", "true"]),
+const KERNEL_PARTS: [(&str, &[&str]); 4] = [
+    ("mounts in namespaces of its own", &["--pid", "--fork", "--mount-proc", "--", "true"]),
     ("veth pairs", &["--net", "--", "ip", "link", "add", "name", "one", "type", "veth", "peer", "name", "other"]),
     ("nftables with NAT, fib, numgen, conntrack and reject", &["--net", "--", "nft", RULES]),
     ("overlay mounts", &["--mount", "--", "mount", "-t", "overlay", "overlay", "-o", "lowerdir=/etc:/usr", "/"]),
 ];
 /// The commonest cause is that the running kernel's modules went away when a newer one was installed.
 const KERNEL_REMEDY: &str = "reboot if the kernel was upgraded, install its modules, or take another machine";
+/// The commonest cause is a container, whose root may not make any.
+const SEPARATION_REMEDY: &str = "run this on the machine itself, or in a container with all privileges";
 const FOLDER_REMEDY: &str = "set TMPDIR to a folder on ext4, xfs or tmpfs";
 
 /// One line that says what is missing, if anything is.
-pub(super) fn check() -> Result<(), String> {
+pub(super) fn check(temporary: &Path) -> Result<(), String> {
+    let separation = [&SEPARATION[..], &["--", "true"]].concat();
+    attempt("namespaces for its network, mounts and processes", &separation, SEPARATION_REMEDY)?;
     let missing = cgroups::missing_controllers().map_err(|error| error.to_string())?;
     if !missing.is_empty() {
         return Err(format!(
@@ -46,8 +48,8 @@ pub(super) fn check() -> Result<(), String> {
     }
     let folder = tempfile::Builder::new()
         .prefix(FOLDER_PREFIX)
-        .tempdir()
-        .map_err(|error| format!("cannot make a folder in {}: {error}", env::temp_dir().display()))?;
+        .tempdir_in(temporary)
+        .map_err(|error| format!("cannot make a folder in {}: {error}", temporary.display()))?;
     let folder = folder.path();
     let options = overlay(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mount = ["--mount", "--", "mount", "-t", "overlay", "overlay", "-o", &options, &folder.to_string_lossy()];

@@ -1,6 +1,6 @@
 //! What a machine must have for a test node, beside what is built: looked for before anything is started.
 
-use std::{collections::BTreeSet, env, fs};
+use std::{collections::BTreeSet, env, fs, path::PathBuf};
 
 use super::{kernel, mounts::SHADOWED_FOLDERS};
 use crate::{cluster::process::program_in_path, node::binaries};
@@ -36,19 +36,19 @@ pub(super) fn check() -> Result<(), String> {
         packages.insert(CNI_PACKAGE);
     }
     if names.is_empty() {
-        return check_temporary_folder().and_then(|()| kernel::check());
+        return kernel::check(&temporary_folder()?);
     }
     let packages: Vec<&str> = packages.into_iter().collect();
     Err(format!("a test node needs {}: apt-get install {}", names.join(", "), packages.join(" ")))
 }
 
-/// What a node has there would be hidden from itself.
-fn check_temporary_folder() -> Result<(), String> {
+/// The folder for everything temporary, without links on its path. What a node has there must not be hidden from itself.
+pub(super) fn temporary_folder() -> Result<PathBuf, String> {
     let temporary = env::temp_dir();
     let real = fs::canonicalize(&temporary)
         .map_err(|error| format!("TMPDIR is {}: {error}; choose another", temporary.display()))?;
     match SHADOWED_FOLDERS.iter().find(|folder| real.starts_with(folder)) {
         Some(folder) => Err(format!("TMPDIR is below {folder}, which a node needs for itself: choose another")),
-        None => Ok(()),
+        None => Ok(real),
     }
 }
