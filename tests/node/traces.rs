@@ -29,7 +29,7 @@ const NAMESPACES_MIN: usize = 5;
 #[derive(Debug)]
 pub(crate) struct Before {
     interfaces: BTreeSet<String>,
-    settings: BTreeMap<&'static str, String>,
+    settings: BTreeMap<PathBuf, String>,
 }
 
 /// What a running node has.
@@ -113,9 +113,9 @@ impl Traces {
         let settings = machine::settings();
         // One that was not there came with a module of the kernel.
         let is_changed =
-            |(name, value): &(&&str, &String)| self.before.settings.get(*name).is_some_and(|it| it != *value);
+            |(file, value): &(&PathBuf, &String)| self.before.settings.get(*file).is_some_and(|it| it != *value);
         let changed = settings.iter().filter(is_changed);
-        left.extend(changed.map(|(name, value)| format!("setting {name}, now {}", value.trim_end())));
+        left.extend(changed.map(|(file, value)| format!("setting {}, now {}", file.display(), value.trim_end())));
         if !machine::is_lock_free() {
             left.push("the lock, so that no other node can start".into());
         }

@@ -69,7 +69,7 @@ pub(crate) struct Place {
 impl Place {
     /// Makes the control groups, and gives their path as the kubelet wants it.
     pub(crate) fn make_cgroups(&self) -> Result<String, Error> {
-        cgroups::create(&self.cgroup)?;
+        cgroups::create(&self.cgroup, &self.folder)?;
         Ok(format!("/{}", self.cgroup))
     }
 }

@@ -108,6 +108,7 @@ fn clean_in_time(folder: &OwnFolder) -> ExitCode {
 fn clean(folder: &OwnFolder) -> io::Result<()> {
     first_process::end(folder.path())?;
     cgroups::remove(folder.cgroup())?;
+    cgroups::withdraw(folder.path());
     remove_all_but_kept_logs(folder.path())
 }
 
