@@ -5,6 +5,8 @@
 #[cfg(target_os = "linux")]
 mod abandoned;
 #[cfg(target_os = "linux")]
+mod cached;
+#[cfg(target_os = "linux")]
 mod endings;
 #[cfg(target_os = "linux")]
 mod machine;
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
 
 #[cfg(target_os = "linux")]
 fn trials() -> Vec<Trial> {
-    [refusals::trials(), abandoned::trials(), endings::trials()].into_iter().flatten().collect()
+    [refusals::trials(), abandoned::trials(), cached::trials(), endings::trials()].into_iter().flatten().collect()
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -65,7 +67,12 @@ fn reason_to_leave_out() -> anyhow::Result<Option<String>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(Some("they need root: run them with sudo -E".into()));
     }
-    programs::unfit()
+    let unfit = programs::unfit()?;
+    if unfit.is_none() {
+        // The tests have limits of time, in which nothing must have to be built.
+        programs::build_all()?;
+    }
+    Ok(unfit)
 }
 
 #[cfg(not(target_os = "linux"))]

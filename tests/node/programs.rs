@@ -3,7 +3,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::OnceLock,
 };
 
@@ -69,6 +69,14 @@ pub(crate) fn unfit() -> anyhow::Result<Option<String>> {
     }
     ensure!(output.status.code() == Some(EXIT_CODE_UNFIT), "proof --check ended with {}: {said}", output.status);
     Ok(Some(said))
+}
+
+/// Builds everything that a node consists of.
+pub(crate) fn build_all() -> anyhow::Result<()> {
+    let status = Command::new(&built()?.cluster).args(["build", "--node"]).stdout(Stdio::null()).status();
+    let status = status.context("cluster build")?;
+    ensure!(status.success(), "`cluster build --node` failed, see above");
+    Ok(())
 }
 
 /// All executables of `PATH` but some, as links in `folder`.

@@ -24,7 +24,7 @@ const POD_LIMIT: Duration = Duration::from_mins(2);
 /// A killed process has ended at once, but for what the kernel still has to do; an interrupted one cleans up first.
 pub(crate) const END_LIMIT: Duration = Duration::from_mins(1);
 /// The start of the line that leads inside, up to the number of the first process.
-const ENTER: &str = "nsenter --target ";
+pub(crate) const ENTER: &str = "nsenter --target ";
 /// The one image that a node always has; its program does nothing.
 const IMAGE: &str = "no502.dev/pause:1";
 
@@ -174,7 +174,16 @@ impl Running {
 
     /// Waits until the process that a person has started has ended.
     pub(crate) fn await_end(&mut self) -> anyhow::Result<ExitStatus> {
-        wait::until("it has ended", END_LIMIT, || {
+        self.await_end_within(END_LIMIT)
+    }
+
+    /// The same for one that ends by itself at a time when it could be ready.
+    pub(crate) fn await_failure(&mut self) -> anyhow::Result<ExitStatus> {
+        self.await_end_within(READY_LIMIT)
+    }
+
+    fn await_end_within(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
+        wait::until("it has ended", limit, || {
             Ok(self.child.try_wait()?.map_or_else(|| Look::NotYet(self.output()), Look::Met))
         })
     }
@@ -188,6 +197,14 @@ impl Drop for Running {
             let _ = self.await_end();
         }
     }
+}
+
+/// Waits until a process has ended.
+pub(crate) fn await_end_of(number: u32) -> anyhow::Result<()> {
+    wait::until(format!("process {number} has ended"), END_LIMIT, || {
+        let is_there = Process::all().keys().any(|process| process.number == number);
+        Ok(if is_there { Look::NotYet("it is running".into()) } else { Look::Met(()) })
+    })
 }
 
 /// Sends a signal.
