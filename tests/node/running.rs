@@ -123,7 +123,8 @@ impl Running {
 
     /// The folder that it has made there.
     pub(crate) fn folder(&self) -> Option<PathBuf> {
-        Some(self.temporary().read_dir().ok()?.flatten().next()?.path())
+        let mut folders = self.temporary().read_dir().ok()?.flatten();
+        Some(folders.find(|it| it.file_name().to_string_lossy().starts_with("no502-node-"))?.path())
     }
 
     /// Waits for a state on the way to readiness.
@@ -138,7 +139,9 @@ impl Running {
 
     /// The number of the process that runs as the first one inside; 0 before there is one.
     pub(crate) fn first_process(&self) -> u32 {
-        self.below("unshare").and_then(|unshare| child_of(unshare, |_| true)).unwrap_or_default()
+        // Before there is one, the kernel is tried with `unshare`, too.
+        let is_inside = |process: Process| process.read("environ").contains("NO502_SANDBOX_ROLE=inside");
+        self.below("unshare").and_then(|unshare| child_of(unshare, is_inside)).unwrap_or_default()
     }
 
     /// The number of a process of that program right below the one that a person has started.
