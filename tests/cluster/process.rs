@@ -256,3 +256,30 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
     SPAWNER.lock().unwrap_or_else(PoisonError::into_inner).send((command, answer)).map_err(|_| gone())?;
     spawned.recv().map_err(|_| gone())?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_what_the_program_printed_or_why_it_failed() {
+        assert_eq!(output_of(Command::new("echo").args(["a", "b"])).expect("it succeeds"), "a b\n");
+        let mut script = Command::new("sh");
+        script.args(["-c", "echo $WORD >&2; pwd; exit 3"]).env("WORD", "why").current_dir("/");
+        let error = output_of(&script).expect_err("it fails").to_string();
+        assert_eq!(error, "sh -c echo $WORD >&2; pwd; exit 3 failed (exit status: 3): why");
+        assert!(
+            output_of(&Command::new("/nothing/here")).is_err_and(|error| error.to_string().contains("/nothing/here"))
+        );
+    }
+
+    #[test]
+    fn a_program_that_takes_too_long_is_ended() {
+        let seconds = format!("600.{}", std::process::id());
+        let late = output_within(Command::new("sleep").arg(&seconds), Duration::from_millis(100));
+        assert!(matches!(late, Err(Error::Deadline(_))), "{late:?}");
+        let processes = fs::read_dir("/proc").expect("Linux").flatten();
+        let calls = processes.filter_map(|process| fs::read_to_string(process.path().join("cmdline")).ok());
+        assert_eq!(calls.filter(|call| call.contains(&seconds)).count(), 0);
+    }
+}
