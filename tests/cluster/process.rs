@@ -259,10 +259,11 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
+    // A target without a harness leaves the tests out, but not what they would use.
     #[test]
     fn output_is_what_the_program_printed_or_why_it_failed() {
+        use super::{Command, output_of};
+
         assert_eq!(output_of(Command::new("echo").args(["a", "b"])).expect("it succeeds"), "a b\n");
         let mut script = Command::new("sh");
         script.args(["-c", "echo $WORD >&2; pwd; exit 3"]).env("WORD", "why").current_dir("/");
@@ -275,6 +276,8 @@ mod tests {
 
     #[test]
     fn a_program_that_takes_too_long_is_ended() {
+        use super::{Command, Duration, Error, fs, output_within};
+
         let seconds = format!("600.{}", std::process::id());
         let late = output_within(Command::new("sleep").arg(&seconds), Duration::from_millis(100));
         assert!(matches!(late, Err(Error::Deadline(_))), "{late:?}");
