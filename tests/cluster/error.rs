@@ -34,6 +34,21 @@ pub(crate) enum Error {
     /// What this machine lacks for a node.
     #[error("{0}")]
     Unfit(String),
+    /// A node runs already: try again later.
+    #[error("another test node runs on this machine, and both would be slow: wait until it has ended")]
+    Busy,
+    /// The first process inside a sandbox has not come about.
+    #[error("the test node did not start ({status}), see above")]
+    NotStarted { status: ExitStatus },
+    /// The first process inside a sandbox has not ended by itself.
+    #[error("the test node was killed ({status})")]
+    Killed { status: ExitStatus },
+    /// Something of a sandbox is left.
+    #[error(
+        "the test node ended with code {code}, but not everything of it could be removed, see above: {}",
+        folder.display()
+    )]
+    NotCleaned { code: u8, folder: PathBuf },
     /// There is nowhere to keep the built programs.
     #[error("no folder for the built programs: set HOME or XDG_CACHE_HOME")]
     NoCacheFolder,

@@ -212,7 +212,7 @@ pub(crate) fn cache_folder() -> Result<PathBuf, Error> {
 }
 
 /// Waits until no other run builds; two builds at once would only share the cores, or do the same work twice.
-fn lock_builds(cache: &Path) -> Result<File, Error> {
+pub(crate) fn lock_builds(cache: &Path) -> Result<File, Error> {
     let path = cache.join("build.lock");
     let file = File::create(&path).map_err(Error::io("make", &path))?;
     match file.try_lock() {

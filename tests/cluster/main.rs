@@ -37,7 +37,11 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Find or build the programs of every version; the first time takes about 15 minutes on two cores
-    Build,
+    Build {
+        /// Those of a node, too
+        #[arg(long)]
+        node: bool,
+    },
     /// Start a control plane and keep it until Ctrl-C
     Up {
         /// 1.37, 1.35 or 1.33
@@ -66,7 +70,7 @@ fn run() -> anyhow::Result<ExitCode> {
     let command = Args::parse().command;
     cluster::interrupt::watch()?;
     match command {
-        Command::Build => build(),
+        Command::Build { node } => build(node),
         Command::Up { version } => up(version),
         Command::Node => node(&role),
     }
@@ -79,7 +83,7 @@ fn node(role: &Role) -> anyhow::Result<ExitCode> {
         Binaries::find_or_build(NODE_VERSION)?;
         NodeBinaries::find_or_build(NODE_VERSION)?;
         cluster::progress::say(&format!("starting Kubernetes {NODE_VERSION} with a node"));
-        return Ok(sandbox::run_inside()?);
+        return Ok(sandbox::run_inside(None)?);
     };
     let control_plane = ControlPlane::start(node::options(Options::new(NODE_VERSION))?)?;
     run_node(place, &control_plane).inspect_err(|_| control_plane.keep_logs())
@@ -108,11 +112,17 @@ fn run_node(place: &Place, control_plane: &ControlPlane) -> anyhow::Result<ExitC
     }
 }
 
-fn build() -> anyhow::Result<ExitCode> {
+fn build(with_node: bool) -> anyhow::Result<ExitCode> {
     for version in Version::BUILT {
         let Binaries { etcd, apiserver, controller_manager, kubectl, helm } = Binaries::find_or_build(version)?;
         for path in [etcd, apiserver].into_iter().chain(controller_manager).chain([kubectl, helm]) {
             writeln!(stdout(), "{version}: {}", path.display())?;
+        }
+    }
+    if with_node {
+        let NodeBinaries { kubelet, containerd, contour, envoy, .. } = NodeBinaries::find_or_build(NODE_VERSION)?;
+        for path in [kubelet, containerd, contour, envoy] {
+            writeln!(stdout(), "a node: {}", path.display())?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@
 use std::{
     env,
     fs::{self, File},
-    io,
+    io::{self, Read as _, Seek as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -25,6 +25,8 @@ use super::{
 };
 
 const LOG_TAIL_LINES: usize = 20;
+/// For a program that takes a moment, on a machine that is busy.
+const OUTPUT_LIMIT_SECONDS: u64 = 120;
 
 /// `setpriv`, if there is one that can tie a child's life to ours.
 static SETPRIV: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
@@ -38,20 +40,55 @@ static SETPRIV: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
     works.is_ok_and(|status| status.success()).then_some(setpriv)
 });
 
-/// Runs a program of the system to its end and gives what it printed; an error if it did not succeed.
-pub(crate) fn output_of(command: &mut Command) -> Result<String, Error> {
+/// Runs a program to its end, which takes a moment, and gives what it printed; an error if it did not succeed. The command's
+/// program, arguments, folder and variables count, `env_clear` does not.
+pub(crate) fn output_of(command: &Command) -> Result<String, Error> {
+    output_within(command, Duration::from_secs(OUTPUT_LIMIT_SECONDS))
+}
+
+/// The same for one that takes longer: `limit` over, or our process interrupted, it is killed.
+pub(crate) fn output_within(command: &Command, limit: Duration) -> Result<String, Error> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().map_err(Error::io("run", &program))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
     let arguments = command.get_args().map(|argument| format!(" {}", argument.to_string_lossy()));
-    let call = arguments.fold(program, |call, argument| call + &argument);
-    Err(Error::Client {
-        call,
-        status: output.status,
-        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
+    let call = arguments.fold(program.clone(), |call, argument| call + &argument);
+    let capture = |file: io::Result<File>| file.map_err(Error::io("make a file in", env::temp_dir()));
+    let (output, errors) = (capture(tempfile::tempfile())?, capture(tempfile::tempfile())?);
+    let mut tied = tied(command);
+    tied.stdout(capture(output.try_clone())?).stderr(capture(errors.try_clone())?);
+    let process = Process::start_group("a program", tied, PathBuf::new()).map_err(|error| match error {
+        Error::Io { problem, .. } => Error::Io { act: "run", path: program.into(), problem },
+        other => other,
+    })?;
+    let status = wait::until(format!("`{call}` has ended"), limit, || {
+        Ok::<_, Error>(process.ended().map_or(Look::NotYet("it is running".into()), Look::Met))
+    })?;
+    if status.success() {
+        return text(output);
+    }
+    Err(Error::Client { call, status, stderr: text(errors)?.trim().to_owned() })
+}
+
+/// The same command in a process that the kernel kills when ours dies.
+fn tied(command: &Command) -> Command {
+    let mut tied = Process::command(Path::new(command.get_program()));
+    tied.args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        tied.current_dir(folder);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => tied.env(name, value),
+            None => tied.env_remove(name),
+        };
+    }
+    tied
+}
+
+/// All that has been written to a file.
+fn text(mut file: File) -> Result<String, Error> {
+    let mut bytes = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).map_err(Error::io("read a file in", env::temp_dir()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A running child process that writes to a log file.
@@ -218,4 +255,34 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
     let gone = || io::Error::other("the thread that starts processes is gone");
     SPAWNER.lock().unwrap_or_else(PoisonError::into_inner).send((command, answer)).map_err(|_| gone())?;
     spawned.recv().map_err(|_| gone())?
+}
+
+#[cfg(test)]
+mod tests {
+    // A target without a harness leaves the tests out, but not what they would use.
+    #[test]
+    fn output_is_what_the_program_printed_or_why_it_failed() {
+        use super::{Command, output_of};
+
+        assert_eq!(output_of(Command::new("echo").args(["a", "b"])).expect("it succeeds"), "a b\n");
+        let mut script = Command::new("sh");
+        script.args(["-c", "echo $WORD >&2; pwd; exit 3"]).env("WORD", "why").current_dir("/");
+        let error = output_of(&script).expect_err("it fails").to_string();
+        assert_eq!(error, "sh -c echo $WORD >&2; pwd; exit 3 failed (exit status: 3): why");
+        assert!(
+            output_of(&Command::new("/nothing/here")).is_err_and(|error| error.to_string().contains("/nothing/here"))
+        );
+    }
+
+    #[test]
+    fn a_program_that_takes_too_long_is_ended() {
+        use super::{Command, Duration, Error, fs, output_within};
+
+        let seconds = format!("600.{}", std::process::id());
+        let late = output_within(Command::new("sleep").arg(&seconds), Duration::from_millis(100));
+        assert!(matches!(late, Err(Error::Deadline(_))), "{late:?}");
+        let processes = fs::read_dir("/proc").expect("Linux").flatten();
+        let calls = processes.filter_map(|process| fs::read_to_string(process.path().join("cmdline")).ok());
+        assert_eq!(calls.filter(|call| call.contains(&seconds)).count(), 0);
+    }
 }

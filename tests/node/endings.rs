@@ -1,6 +1,11 @@
 //! However a node ends, nothing of it is left on the machine.
 
-use std::{os::unix::process::ExitStatusExt as _, path::Path, process::ExitStatus};
+use std::{
+    fs,
+    os::unix::process::ExitStatusExt as _,
+    path::Path,
+    process::{Command, ExitStatus},
+};
 
 use anyhow::{Context as _, ensure};
 use libtest_mimic::Trial;
@@ -8,13 +13,13 @@ use rustix::process::Signal;
 
 use crate::{
     machine::Process,
-    running::{Running, signal},
+    programs::{EXIT_CODE_BROKEN, EXIT_CODE_FAILURE},
+    running::{Prepared, Running, signal},
     traces::{Before, Traces},
 };
 
 /// How a person's or a script's Ctrl-C ends the program.
 const EXIT_CODE_INTERRUPTED: i32 = 130;
-const EXIT_CODE_FAILURE: i32 = 1;
 const KILL_NUMBER: i32 = 9;
 const KILLED: &str = "the test node was killed";
 
@@ -87,6 +92,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         ENDINGS.into_iter().map(|ending| trial(ending.name, Box::new(move || end(ending)))).collect();
     trials.push(trial("ctrl_c_at_once", Box::new(interrupt_at_once)));
     trials.push(trial("killed_kubelet", Box::new(kill_kubelet)));
+    trials.push(trial("killed_proof", Box::new(kill_proof)));
+    trials.push(trial("something_stays", Box::new(hold_something)));
     trials.push(trial("killed_with_its_janitor", Box::new(kill_with_janitor)));
     trials
 }
@@ -160,6 +167,60 @@ fn kill_kubelet() -> anyhow::Result<()> {
     ensure!(!output.contains(KILLED), "it says {KILLED:?}, which it was not:\n{output}");
     let logs = log.parent().context("the folder of the logs")?;
     traces.must_go_but(|path| path.parent() == Some(logs) && path.extension().is_some_and(|it| it == "log"))
+}
+
+/// A killed proof is neither won nor lost.
+fn kill_proof() -> anyhow::Result<()> {
+    let before = Before::look();
+    let mut running = Prepared::proof()?.start()?;
+    running
+        .until("the first process runs", |running| running.folder()?.join("first-process").is_file().then_some(()))?;
+    let traces = before.record(&running)?;
+    signal(running.first_process(), Signal::KILL)?;
+    let status = running.await_end()?;
+    let output = running.output();
+    ensure!(status.code() == Some(EXIT_CODE_BROKEN), "it ended with {status}:\n{output}");
+    ensure!(output.contains(KILLED), "it does not say {KILLED:?}:\n{output}");
+    traces.must_go()
+}
+
+/// What cannot be removed is named, and so is how the node itself has ended.
+fn hold_something() -> anyhow::Result<()> {
+    let before = Before::look();
+    let mut running = Running::start()?;
+    let etcd = running.until("etcd runs", |running| {
+        let inside = Process::tree(running.first_process());
+        inside.into_iter().find(|process| process.read("comm") == "etcd")
+    })?;
+    let traces = before.record(&running)?;
+    let held = running.folder().context("no folder")?.join("held");
+    fs::create_dir(&held)?;
+    mount(&["-t", "tmpfs", "tmpfs"], &held)?;
+    signal(etcd.number, Signal::KILL)?;
+    let status = running.await_end();
+    umount(&held)?;
+    let output = running.output();
+    ensure!(status?.code() == Some(EXIT_CODE_FAILURE), "it is not a failure:\n{output}");
+    let line =
+        format!("error: the test node ended with code {EXIT_CODE_FAILURE}, but not everything of it could be removed");
+    ensure!(output.contains(&line), "no word about what stays:\n{output}");
+    running.start_again()?;
+    running.until("what was left is gone", |_| (!held.exists()).then_some(()))?;
+    signal(running.number(), Signal::INT)?;
+    running.await_end()?;
+    traces.must_go_but(|path| path.extension().is_some_and(|it| it == "log"))
+}
+
+fn mount(args: &[&str], place: &Path) -> anyhow::Result<()> {
+    let status = Command::new("mount").args(args).arg(place).status().context("mount")?;
+    ensure!(status.success(), "mount {args:?}: {status}");
+    Ok(())
+}
+
+fn umount(place: &Path) -> anyhow::Result<()> {
+    let status = Command::new("umount").arg(place).status().context("umount")?;
+    ensure!(status.success(), "umount {}: {status}", place.display());
+    Ok(())
 }
 
 /// Nobody is left who could clean up: the next start does.

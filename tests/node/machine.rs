@@ -93,9 +93,11 @@ pub(crate) fn is_lock_free() -> bool {
 }
 
 /// The settings of the kernel that no namespace has for itself, with their values.
-pub(crate) fn settings() -> BTreeMap<&'static str, String> {
-    let read = |name: &&'static str| Some((*name, fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?));
-    SETTINGS.iter().filter_map(read).collect()
+pub(crate) fn settings() -> BTreeMap<PathBuf, String> {
+    let of_the_kernel = SETTINGS.iter().map(|name| Path::new("/proc/sys").join(name));
+    let handed_on = cgroup_roots().into_iter().map(|root| root.join("cgroup.subtree_control"));
+    let read = |file: PathBuf| Some((fs::read_to_string(&file).ok()?, file));
+    of_the_kernel.chain(handed_on).filter_map(read).map(|(value, file)| (file, value)).collect()
 }
 
 /// The network interfaces of a process's namespace.
@@ -110,14 +112,19 @@ pub(crate) fn mounts_with(process: &str, text: &str) -> Vec<String> {
     table.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
 }
 
-/// The control groups whose names contain a text, in every hierarchy.
-pub(crate) fn cgroups_with(text: &str) -> Vec<PathBuf> {
+/// Where control groups are mounted.
+fn cgroup_roots() -> Vec<PathBuf> {
     let table = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let mounts = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let mut folders: Vec<PathBuf> = mounts
+    mounts
         .filter(|fields| fields.get(2).is_some_and(|kind| matches!(*kind, "cgroup" | "cgroup2")))
         .map(|fields| PathBuf::from(fields[1]))
-        .collect();
+        .collect()
+}
+
+/// The control groups whose names contain a text, in every hierarchy.
+pub(crate) fn cgroups_with(text: &str) -> Vec<PathBuf> {
+    let mut folders = cgroup_roots();
     let mut found = Vec::new();
     while let Some(folder) = folders.pop() {
         // A group may go at any moment.

@@ -3,6 +3,10 @@
 //! `cargo test --test node -- --include-ignored [NAME]`. One at a time, since there is one node at a time.
 
 #[cfg(target_os = "linux")]
+mod abandoned;
+#[cfg(target_os = "linux")]
+mod cached;
+#[cfg(target_os = "linux")]
 mod endings;
 #[cfg(target_os = "linux")]
 mod machine;
@@ -34,16 +38,22 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let is_asked_for = !arguments.list && (arguments.include_ignored || arguments.ignored);
-    if is_asked_for && let Some(reason) = reason_to_leave_out() {
-        let _ = writeln!(stderr(), "LEFT OUT: the tests of the test node: {reason}");
-        return if env::var_os("CI").is_some_and(|ci| ci == "true") { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    match if is_asked_for { reason_to_leave_out() } else { Ok(None) } {
+        Ok(None) => libtest_mimic::run(&arguments, trials()).exit_code(),
+        Ok(Some(reason)) => {
+            let _ = writeln!(stderr(), "LEFT OUT: the tests of the test node: {reason}");
+            if env::var_os("CI").is_some_and(|ci| ci == "true") { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        }
+        Err(error) => {
+            let _ = writeln!(stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-    libtest_mimic::run(&arguments, trials()).exit_code()
 }
 
 #[cfg(target_os = "linux")]
 fn trials() -> Vec<Trial> {
-    refusals::trials().into_iter().chain(endings::trials()).collect()
+    [refusals::trials(), abandoned::trials(), cached::trials(), endings::trials()].into_iter().flatten().collect()
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -53,17 +63,20 @@ fn trials() -> Vec<Trial> {
 
 /// Why this machine cannot run them. That it runs a node already is none: the tests fail then.
 #[cfg(target_os = "linux")]
-fn reason_to_leave_out() -> Option<String> {
+fn reason_to_leave_out() -> anyhow::Result<Option<String>> {
     if !rustix::process::geteuid().is_root() {
-        return Some("they need root: run them with sudo -E".into());
+        return Ok(Some("they need root: run them with sudo -E".into()));
     }
-    match programs::unfit() {
-        Ok(reason) => reason.filter(|reason| !reason.contains(BUSY)),
-        Err(error) => Some(format!("{error:#}")),
+    let unfit = programs::unfit()?;
+    if unfit.is_none() {
+        // The tests have limits of time, in which nothing must have to be built.
+        programs::build_all()?;
     }
+    Ok(unfit)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn reason_to_leave_out() -> Option<String> {
-    Some("they need Linux: run them in a Linux virtual machine".into())
+#[expect(clippy::unnecessary_wraps, reason = "it is the same function on Linux")]
+fn reason_to_leave_out() -> anyhow::Result<Option<String>> {
+    Ok(Some("they need Linux: run them in a Linux virtual machine".into()))
 }

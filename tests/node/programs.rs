@@ -3,14 +3,20 @@
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::OnceLock,
 };
 
 use anyhow::{Context as _, ensure};
 
+use crate::BUSY;
+
 /// How `proof` ends on a machine that cannot run it.
 pub(crate) const EXIT_CODE_UNFIT: i32 = 3;
+/// How `proof` ends if it was neither won nor lost.
+pub(crate) const EXIT_CODE_BROKEN: i32 = 4;
+/// How `cluster` ends whatever is wrong.
+pub(crate) const EXIT_CODE_FAILURE: i32 = 1;
 
 /// The programs that start a node.
 #[derive(Debug)]
@@ -58,11 +64,19 @@ fn build() -> anyhow::Result<Programs> {
 pub(crate) fn unfit() -> anyhow::Result<Option<String>> {
     let output = Command::new(&built()?.proof).arg("--check").output().context("proof --check")?;
     let said = String::from_utf8_lossy(&output.stderr).trim().trim_start_matches("error: ").to_owned();
-    if output.status.success() {
+    if output.status.success() || said.contains(BUSY) {
         return Ok(None);
     }
     ensure!(output.status.code() == Some(EXIT_CODE_UNFIT), "proof --check ended with {}: {said}", output.status);
     Ok(Some(said))
+}
+
+/// Builds everything that a node consists of.
+pub(crate) fn build_all() -> anyhow::Result<()> {
+    let status = Command::new(&built()?.cluster).args(["build", "--node"]).stdout(Stdio::null()).status();
+    let status = status.context("cluster build")?;
+    ensure!(status.success(), "`cluster build --node` failed, see above");
+    Ok(())
 }
 
 /// All executables of `PATH` but some, as links in `folder`.

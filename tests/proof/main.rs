@@ -124,7 +124,7 @@ fn outside(args: &Args) -> anyhow::Result<ExitCode> {
         let is_shadowed = sandbox::is_shadowed(&fs::canonicalize(folder).with_context(context)?);
         ensure!(!is_shadowed, "--report {}: a node hides what is below that folder, choose another", folder.display());
     }
-    Ok(sandbox::run_inside()?)
+    Ok(sandbox::run_inside(Some(sandbox::PROOF_LIMIT))?)
 }
 
 fn inside(place: &Place, args: &Args, scenarios: &[Scenario]) -> anyhow::Result<ExitCode> {

@@ -2,8 +2,11 @@
 //! plugins as the machine has them.
 
 use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use super::wheel;
@@ -20,8 +23,11 @@ const CONTAINERD_TAGS: &str = "no_btrfs,no_devmapper,no_zfs";
 const CONTOUR_MODULE: &str = "github.com/projectcontour/contour";
 /// The file of Contour's module with its custom resources.
 const CONTOUR_CRDS: &str = "examples/contour/01-crds.yaml";
-/// Where Debian, and where everybody else, puts the CNI plugins.
-const CNI_FOLDERS: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
+/// Where Debian, Fedora, and the plugins' own archive for all other systems put the CNI plugins.
+const CNI_FOLDERS: [&str; 3] = ["/usr/lib/cni", "/usr/libexec/cni", "/opt/cni/bin"];
+const CONTOUR_CRDS_MODE: u32 = 0o644;
+/// Of megabytes, over a slow line.
+pub(super) const DOWNLOAD_LIMIT_MINUTES: u64 = 20;
 
 /// The programs of a node and of its ingress controller.
 #[derive(Clone, Debug)]
@@ -93,15 +99,35 @@ fn contour_module() -> Module {
 fn source_file(module: &Module, path: &'static str) -> Result<PathBuf, Error> {
     let recipe = Recipe::read(module, path)?;
     let name = Path::new(path).file_name().unwrap_or_default();
-    let target = go_module::cache_folder()?.join(format!("{}-{}", module.name, recipe.key())).join(name);
+    let cache = go_module::cache_folder()?;
+    let target = cache.join(format!("{}-{}", module.name, recipe.key())).join(name);
+    if target.is_file() {
+        return Ok(target);
+    }
+    let _alone = go_module::lock_builds(&cache)?;
     if !target.is_file() {
-        let mut list = Command::new(&recipe.go);
-        list.args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module.source])
-            .current_dir(&recipe.folder)
-            .env("GOWORK", "off")
-            .env_remove("GOFLAGS");
-        let source = process::output_of(&mut list)?;
-        go_module::install(&Path::new(source.trim()).join(path), &target)?;
+        go_module::install(&download(module, &recipe)?.join(path), &target)?;
+        // Go's copy is for reading only.
+        let mode = Permissions::from_mode(CONTOUR_CRDS_MODE);
+        fs::set_permissions(&target, mode).map_err(Error::io("set the mode of", &target))?;
     }
     Ok(target)
+}
+
+/// Go's copy of a module's source, after downloading it if it is not there.
+fn download(module: &Module, recipe: &Recipe) -> Result<PathBuf, Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Downloaded {
+        dir: PathBuf,
+    }
+    let mut download = Command::new(&recipe.go);
+    download
+        .args(["mod", "download", "-json", module.source])
+        .current_dir(&recipe.folder)
+        .env("GOWORK", "off")
+        .env_remove("GOFLAGS");
+    let said = process::output_within(&download, Duration::from_mins(DOWNLOAD_LIMIT_MINUTES))?;
+    let downloaded = serde_json::from_str::<Downloaded>(&said).ok().map(|it| it.dir).filter(|dir| dir.is_absolute());
+    downloaded.ok_or(Error::Unexpected { what: "what `go mod download` says", said })
 }

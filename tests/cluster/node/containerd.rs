@@ -123,7 +123,7 @@ conf_dir = "{cni}"
 pub(super) fn import(ctr: &Path, socket: &Path, archive: &Path) -> Result<(), Error> {
     let mut command = Command::new(ctr);
     command.arg("--address").arg(socket).args(["--namespace", NAMES, "images", "import"]).arg(archive);
-    process::output_of(&mut command).map(drop)
+    process::output_of(&command).map(drop)
 }
 
 /// The image that holds a pod's namespaces: a program that does nothing.
@@ -131,6 +131,6 @@ pub(super) fn pause_image(folder: &Path) -> Result<Image, Error> {
     let program = folder.join("pause");
     let mut rustc = Command::new("rustc");
     rustc.args(["--edition=2024", "-O", "-C", "target-feature=+crt-static", "-o"]).arg(&program).arg(PAUSE_SOURCE);
-    process::output_of(&mut rustc)?;
+    process::output_of(&rustc)?;
     image::build(folder, &[PAUSE_IMAGE], &[image::File::program(&program, "/pause")], &["/pause"])
 }

@@ -24,7 +24,7 @@ const XDS_PORT: &str = "8001";
 const START_LIMIT_SECONDS: u64 = 60;
 const ADMIN_LIMIT_SECONDS: u64 = 10;
 
-/// Starts both and waits until Envoy listens, which it does once Contour has told it so.
+/// Starts both and waits until they run. Envoy listens for HTTP only once there is a route, so that nobody can wait for it here.
 pub(super) fn start(binaries: &NodeBinaries, control_plane: &ControlPlane) -> Result<[Process; 2], Error> {
     control_plane
         .kubectl(&["apply", "--server-side", "-f", &binaries.contour_crds.to_string_lossy()], None)?
@@ -36,7 +36,6 @@ pub(super) fn start(binaries: &NodeBinaries, control_plane: &ControlPlane) -> Re
         "spec": {"controller": "projectcontour.io/ingress-controller"},
     });
     control_plane.kubectl(&["apply", "-f", "-"], Some(&class.to_string()))?.success()?;
-    // Envoy listens for HTTP once there is a route.
     let contour = start_contour(&binaries.contour, control_plane)?;
     let envoy = start_envoy(binaries, control_plane)?;
     Ok([envoy, contour])
@@ -55,7 +54,8 @@ fn start_contour(program: &Path, control_plane: &ControlPlane) -> Result<Process
         .args(["--http-address=127.0.0.1", "--health-address=127.0.0.1"])
         .arg(format!("--ingress-class-name={INGRESS_CLASS}"));
     let process = Process::start("contour", command, &control_plane.log("contour"))?;
-    await_listener(&process, &format!("{XDS_ADDRESS}:{XDS_PORT}"))?;
+    let address = format!("{XDS_ADDRESS}:{XDS_PORT}");
+    await_answer(&process, &address, || TcpStream::connect(&address).map(drop))?;
     Ok(process)
 }
 
@@ -69,7 +69,7 @@ fn start_envoy(binaries: &NodeBinaries, control_plane: &ControlPlane) -> Result<
         .arg(format!("--xds-address={XDS_ADDRESS}"))
         .arg(format!("--xds-port={XDS_PORT}"))
         .arg(format!("--admin-address={}", admin.display()));
-    process::output_of(&mut bootstrap)?;
+    process::output_of(&bootstrap)?;
     let mut command = Process::component(&binaries.envoy);
     command.arg("-c").arg(&config).args([
         "--service-cluster",
@@ -80,7 +80,9 @@ fn start_envoy(binaries: &NodeBinaries, control_plane: &ControlPlane) -> Result<
         "1",
         "--disable-hot-restart",
     ]);
-    Process::start("envoy", command, &control_plane.log("envoy"))
+    let process = Process::start("envoy", command, &control_plane.log("envoy"))?;
+    await_answer(&process, &admin.display().to_string(), || UnixStream::connect(&admin).map(drop))?;
+    Ok(process)
 }
 
 /// How many requests to a cluster Envoy has sent a second time. A cluster that Envoy does not know is an error.
@@ -103,10 +105,11 @@ fn admin_socket(control_plane: &ControlPlane) -> PathBuf {
     control_plane.folder().join("envoy.sock")
 }
 
-fn await_listener(process: &Process, address: &str) -> Result<(), Error> {
-    wait::until(format!("{} listens at {address}", process.name()), Duration::from_secs(START_LIMIT_SECONDS), || {
+/// Waits until somebody takes a connection.
+fn await_answer(process: &Process, place: &str, connect: impl Fn() -> io::Result<()>) -> Result<(), Error> {
+    wait::until(format!("{} listens at {place}", process.name()), Duration::from_secs(START_LIMIT_SECONDS), || {
         process.must_run()?;
-        Ok(TcpStream::connect(address).map_or_else(|error| Look::NotYet(error.to_string()), |_| Look::Met(())))
+        Ok(connect().map_or_else(|error| Look::NotYet(error.to_string()), Look::Met))
     })
     .map_err(|error: Error| error.with_log(process))
 }

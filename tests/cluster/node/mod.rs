@@ -79,7 +79,7 @@ impl Node {
         Ok(node)
     }
 
-    /// Starts the ingress controller and waits until it answers.
+    /// Starts the ingress controller and waits until its programs run; it answers requests once there is a route for them.
     pub(crate) fn start_ingress_controller(&mut self, control_plane: &ControlPlane) -> Result<(), Error> {
         self.ingress = Some(ingress::start(&self.binaries, control_plane)?);
         Ok(())

@@ -8,6 +8,7 @@ mod first_process;
 mod janitor;
 mod kernel;
 mod mounts;
+mod own_folder;
 mod prerequisites;
 
 use std::{
@@ -15,17 +16,17 @@ use std::{
     fs::File,
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{self, ExitCode, ExitStatus},
     time::Duration,
 };
 
 use crate::cluster::{
     error::Error,
     process::Process,
-    progress::say,
     wait::{self, Look},
 };
 use janitor::Janitor;
+use own_folder::OwnFolder;
 
 /// Tells a process of ours what it is for; unset in the one that a person started.
 const ROLE_VARIABLE: &str = "NO502_SANDBOX_ROLE";
@@ -33,12 +34,16 @@ const FOLDER_VARIABLE: &str = "NO502_SANDBOX_FOLDER";
 const INSIDE: &str = "inside";
 const JANITOR: &str = "janitor";
 const FOLDER_PREFIX: &str = "no502-node-";
-/// An abstract socket: it leaves no file, and nobody can have it beside us.
+/// In the folder: the temporary folder of what runs inside.
+const TEMPORARY_FOLDER: &str = "tmp";
+/// An abstract socket: it leaves no file, and nobody in this network namespace can have it beside us.
 const LOCK_NAME: &str = "no502-node";
 /// There once the first process inside ends by itself. `unshare` tells it from a killed one only for some signals.
 const ENDED_FILE: &str = "ended";
+/// What makes the namespaces: arguments of `unshare`.
+const SEPARATION: [&str; 5] = ["--net", "--mount", "--pid", "--fork", "--kill-child=KILL"];
 /// Longer than any proof.
-const LIMIT_MINUTES: u64 = 120;
+pub(crate) const PROOF_LIMIT: Duration = Duration::from_hours(2);
 
 /// What this process is.
 #[derive(Debug)]
@@ -58,14 +63,14 @@ pub(crate) struct Place {
     pub(crate) folder: PathBuf,
     /// The number of the first process inside, as seen from outside.
     pub(crate) first_process: u32,
+    cgroup: String,
 }
 
 impl Place {
     /// Makes the control groups, and gives their path as the kubelet wants it.
     pub(crate) fn make_cgroups(&self) -> Result<String, Error> {
-        let name = cgroup_of(&self.folder);
-        cgroups::create(&name)?;
-        Ok(format!("/{name}"))
+        cgroups::create(&self.cgroup, &self.folder)?;
+        Ok(format!("/{}", self.cgroup))
     }
 }
 
@@ -76,19 +81,21 @@ impl Drop for Place {
     }
 }
 
-/// Name of the control groups for everything that runs in pods, without `/`.
-fn cgroup_of(folder: &Path) -> String {
-    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
 /// Finds out what this process is; the first thing that `main` does. The janitor does its whole work in here.
 pub(crate) fn role() -> Result<Role, Error> {
     let Some(role) = env::var_os(ROLE_VARIABLE) else { return Ok(Role::Outside) };
-    let folder = env::var_os(FOLDER_VARIABLE).map(PathBuf::from).unwrap_or_default();
+    let path = env::var_os(FOLDER_VARIABLE).map(PathBuf::from).unwrap_or_default();
+    let folder =
+        OwnFolder::take(&path).map_err(Error::io("use the folder", format!("{FOLDER_VARIABLE}={}", path.display())))?;
     if role == JANITOR {
         return Ok(Role::Done(janitor::clean_when_alone(&folder)));
     }
-    let place = Place { first_process: first_process::note(&folder)?, folder };
+    // Anywhere else its mounts would be the machine's.
+    if role != INSIDE || process::id() != 1 {
+        return Err(Error::Unexpected { what: ROLE_VARIABLE, said: role.to_string_lossy().into_owned() });
+    }
+    let first_process = first_process::note(folder.path())?;
+    let place = Place { folder: folder.path().to_owned(), first_process, cgroup: folder.cgroup().to_owned() };
     mounts::settle(&place.folder)?;
     Ok(Role::Inside(place))
 }
@@ -99,44 +106,59 @@ pub(crate) fn check_prerequisites() -> Result<(), Error> {
     lock().map(drop)
 }
 
-/// Runs this program again inside, with the same arguments, and gives its exit code. Nothing is left when it returns.
-/// One at a time on a machine.
-pub(crate) fn run_inside() -> Result<ExitCode, Error> {
+/// Runs this program again inside, with the same arguments, for at most `limit`, and gives its exit code. Nothing is left when
+/// it returns. An error of its own kind if it was killed or something is left: its exit codes may mean something else.
+pub(crate) fn run_inside(limit: Option<Duration>) -> Result<ExitCode, Error> {
     let _alone = lock()?;
-    janitor::clean_abandoned();
+    let temporary = prerequisites::temporary_folder().map_err(Error::Unfit)?;
+    janitor::clean_abandoned(&temporary);
     let program = env::current_exe().map_err(Error::io("find", "the running program"))?;
-    let janitor = Janitor::start(&program)?;
+    let janitor = Janitor::start(&program, &temporary)?;
     let mut command = Process::command(Path::new("unshare"));
     command
-        .args(["--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--"])
+        .args(SEPARATION)
+        .arg("--")
         .arg(program)
         .args(env::args_os().skip(1))
         .env(ROLE_VARIABLE, INSIDE)
         .env(FOLDER_VARIABLE, janitor.folder())
-        .env("TMPDIR", janitor.folder().join(janitor::TEMPORARY_FOLDER));
+        .env("TMPDIR", janitor.folder().join(TEMPORARY_FOLDER));
     let inside = Process::start_attached("unshare", command)?;
-    let status = wait::until("the test node has ended", Duration::from_secs(LIMIT_MINUTES * 60), || {
+    let status = wait::until("the test node has ended", limit.unwrap_or(Duration::MAX), || {
         Ok::<_, Error>(inside.ended().map_or(Look::NotYet("it is running".into()), Look::Met))
     });
     drop(inside);
-    let was_killed = !janitor.folder().join(ENDED_FILE).exists();
-    janitor.finish()?;
-    let status = status?;
-    if was_killed {
-        say(&format!("the test node was killed ({status})"));
-        return Ok(ExitCode::FAILURE);
+    let code = status.and_then(|status| own_code(status, janitor.folder()));
+    let is_clean = janitor.finish()?;
+    let code = code?;
+    if is_clean {
+        Ok(ExitCode::from(code))
+    } else {
+        Err(Error::NotCleaned { code, folder: janitor.folder().to_owned() })
     }
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// One at a time, as long as this is held.
+/// The exit code that the first process inside has chosen, if it has.
+fn own_code(status: ExitStatus, folder: &Path) -> Result<u8, Error> {
+    if !first_process::was_there(folder) {
+        return Err(Error::NotStarted { status });
+    }
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.filter(|_| folder.join(ENDED_FILE).exists()).ok_or(Error::Killed { status })
+}
+
+/// One at a time in this network namespace, as long as this is held. Any user can hold it, who then only stands in the way.
 #[cfg(target_os = "linux")]
 fn lock() -> Result<UnixListener, Error> {
-    use std::os::{linux::net::SocketAddrExt as _, unix::net::SocketAddr};
+    use std::{
+        io::ErrorKind,
+        os::{linux::net::SocketAddrExt as _, unix::net::SocketAddr},
+    };
 
     let name = SocketAddr::from_abstract_name(LOCK_NAME).map_err(Error::io("name", LOCK_NAME))?;
-    UnixListener::bind_addr(&name).map_err(|_| {
-        Error::Unfit("another test node runs on this machine, and both would be slow: wait until it has ended".into())
+    UnixListener::bind_addr(&name).map_err(|problem| match problem.kind() {
+        ErrorKind::AddrInUse => Error::Busy,
+        _ => Error::Io { act: "hold the abstract socket", path: LOCK_NAME.into(), problem },
     })
 }
 

@@ -21,15 +21,33 @@ const CONTROLLERS_FILE: &str = "cgroup.controllers";
 /// Version 2 lists here what a group hands on.
 const HANDED_ON_FILE: &str = "cgroup.subtree_control";
 
+/// In the sandbox's folder: the controllers that the root of version 2 has not handed on before.
+const NOTE: &str = "handed-on-controllers";
+
 /// The needed controllers that no hierarchy has.
 pub(super) fn missing_controllers() -> Result<Vec<&'static str>, Error> {
     let found: Vec<String> = hierarchies()?.iter().flat_map(Hierarchy::controllers).collect();
     Ok(NEEDED_CONTROLLERS.into_iter().filter(|needed| !found.iter().any(|it| it == needed)).collect())
 }
 
-/// Makes the groups in every hierarchy.
-pub(super) fn create(name: &str) -> Result<(), Error> {
-    hierarchies()?.iter().try_for_each(|hierarchy| hierarchy.create(name))
+/// Makes the groups in every hierarchy. Notes in `folder` what [`withdraw`] has to take back.
+pub(super) fn create(name: &str, folder: &Path) -> Result<(), Error> {
+    let hierarchies = hierarchies()?;
+    let note: Vec<String> = hierarchies.iter().flat_map(Hierarchy::not_handed_on).collect();
+    let file = folder.join(NOTE);
+    fs::write(&file, note.join(" ")).map_err(Error::io("write", file))?;
+    hierarchies.iter().try_for_each(|hierarchy| hierarchy.create(name))
+}
+
+/// Takes back what the root has been made to hand on, once the groups are gone.
+pub(super) fn withdraw(folder: &Path) {
+    let note = words(&folder.join(NOTE));
+    for hierarchy in hierarchies().unwrap_or_default().iter().filter(|hierarchy| hierarchy.is_version_2) {
+        for controller in &note {
+            // By now somebody else may need it.
+            let _ = fs::write(hierarchy.root.join(HANDED_ON_FILE), format!("-{controller}"));
+        }
+    }
 }
 
 /// Removes the groups and all below. An error where a process is still in one of them.
@@ -79,12 +97,23 @@ impl Hierarchy {
         Ok(())
     }
 
+    /// What a node gets of version 2, needed or wanted.
+    fn delegated(&self) -> Vec<&'static str> {
+        let present = if self.is_version_2 { self.controllers() } else { Vec::new() };
+        let is_present = |controller: &&str| present.iter().any(|it| it == controller);
+        NEEDED_CONTROLLERS.into_iter().chain(WANTED_CONTROLLERS).filter(is_present).collect()
+    }
+
+    /// What of it the root does not hand on now.
+    fn not_handed_on(&self) -> Vec<String> {
+        let handed_on = words(&self.root.join(HANDED_ON_FILE));
+        self.delegated().into_iter().map(str::to_owned).filter(|controller| !handed_on.contains(controller)).collect()
+    }
+
     /// Lets the groups below have the controllers. systemd, which hands on only what its units use, cannot take back what a
     /// group below the root hands on itself.
     fn delegate(&self, group: &Path) -> Result<(), Error> {
-        let present = self.controllers();
-        let is_present = |controller: &&str| present.iter().any(|it| it == controller);
-        for controller in NEEDED_CONTROLLERS.into_iter().chain(WANTED_CONTROLLERS).filter(is_present) {
+        for controller in self.delegated() {
             for giver in [&self.root, group] {
                 let file = giver.join(HANDED_ON_FILE);
                 fs::write(&file, format!("+{controller}")).map_err(|problem| {

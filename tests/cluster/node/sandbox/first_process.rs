@@ -28,6 +28,11 @@ pub(super) fn note(folder: &Path) -> Result<u32, Error> {
         .map_err(|_| Error::Unfit(format!("/proc/self leads to {}: is /proc mounted?", number.display())))
 }
 
+/// Whether there has been one.
+pub(super) fn was_there(folder: &Path) -> bool {
+    folder.join(NOTE).exists()
+}
+
 /// Kills it, where the kernel has not done so already. An error as long as anything inside lives.
 pub(super) fn end(folder: &Path) -> io::Result<()> {
     let Some((number, pid)) = fs::read_to_string(folder.join(NOTE)).ok().and_then(|note| living(&note)) else {
