@@ -3,8 +3,9 @@
 
 use std::{
     env,
-    fs::{self, File, TryLockError},
+    fs::{self, File, Permissions, TryLockError},
     io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -17,6 +18,7 @@ use super::{
 };
 
 const PREFIX: &str = "no502-cluster-";
+const MODE: u32 = 0o700;
 const LOCK_FILE: &str = "owned";
 const LOGS_FOLDER: &str = "logs";
 
@@ -77,7 +79,12 @@ impl Drop for RunFolder {
 /// before it is locked, so what counts is that the locked file is still there.
 fn create_owned() -> io::Result<(PathBuf, File)> {
     loop {
-        let path = tempfile::Builder::new().prefix(PREFIX).tempdir()?.keep();
+        let path = tempfile::Builder::new()
+            .prefix(PREFIX)
+            // An administrator's keys are in it.
+            .permissions(Permissions::from_mode(MODE))
+            .tempdir()?
+            .keep();
         let lock = path.join(LOCK_FILE);
         let owned = File::create(&lock)?;
         match owned.try_lock() {
