@@ -1,7 +1,12 @@
 //! What a proof has seen: rows of the table, their runs, and every request of each run. The harness fills it, the report
 //! draws it; neither knows the other.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+#[path = "app/src/load/end.rs"]
+mod end;
+
+use std::collections::BTreeMap;
+
+pub(crate) use end::End;
 
 /// Milliseconds since the Unix epoch.
 pub(crate) type UnixMs = u64;
@@ -77,25 +82,6 @@ pub(crate) struct Request {
     pub(crate) end: End,
 }
 
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum End {
-    /// An answer of 2xx, read to its end.
-    Ok,
-    /// Nobody listened.
-    Refused,
-    /// The connection was reset or closed before the whole answer was there.
-    Reset,
-    /// No answer in time, the connection included.
-    Timeout,
-    /// No way to the address.
-    Unreachable,
-    /// Another status: 502, 503, 504, ...
-    Status(u16),
-    /// Anything else, a fault of the load generator included.
-    Other,
-}
-
 /// A part of a run, by its marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -124,42 +110,6 @@ impl Request {
     /// When it counts. One that failed counts when it ended: it may have been due long before what made it fail.
     pub(crate) fn counts_at(&self) -> UnixMs {
         if self.end.is_failure() { self.at.saturating_add(self.took_ms.into()) } else { self.at }
-    }
-}
-
-impl End {
-    pub(crate) fn is_failure(self) -> bool {
-        self != Self::Ok
-    }
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ok => f.write_str("ok"),
-            Self::Refused => f.write_str("refused"),
-            Self::Reset => f.write_str("reset"),
-            Self::Timeout => f.write_str("timeout"),
-            Self::Unreachable => f.write_str("unreachable"),
-            Self::Status(code) => write!(f, "{code}"),
-            Self::Other => f.write_str("other"),
-        }
-    }
-}
-
-impl FromStr for End {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text {
-            "ok" => Self::Ok,
-            "refused" => Self::Refused,
-            "reset" => Self::Reset,
-            "timeout" => Self::Timeout,
-            "unreachable" => Self::Unreachable,
-            "other" => Self::Other,
-            code => Self::Status(code.parse().map_err(|_| format!("{code:?} is not the end of a request"))?),
-        })
     }
 }
 

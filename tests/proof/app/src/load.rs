@@ -1,6 +1,7 @@
 //! The load generator: requests are due on a fixed grid of time and are sent whatever became of the earlier ones, so that
 //! an outage counts in full.
 
+mod end;
 mod exchange;
 mod pool;
 mod record;
@@ -22,9 +23,10 @@ use tokio::{
 };
 
 use self::{
+    end::End,
     exchange::Exchange,
     pool::Keep,
-    record::{End, Record, RecordFile},
+    record::{Record, RecordFile},
     summary::Summary,
     target::Target,
 };

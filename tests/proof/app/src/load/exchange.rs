@@ -7,8 +7,8 @@ use hyper::{Response, body::Incoming};
 use tokio::time::timeout;
 
 use super::{
+    end::End,
     pool::{Connection, Keep, Pool},
-    record::End,
     target::Target,
 };
 

@@ -1,7 +1,6 @@
 //! One request as it is remembered, and the file of them.
 
 use std::{
-    fmt,
     fs::File,
     io::{BufWriter, Write as _},
     path::{Path, PathBuf},
@@ -10,48 +9,10 @@ use std::{
 
 use anyhow::Context as _;
 
+use super::end::End;
+
 /// The first line of the file.
 const HEADING: &str = "at_ms,took_ms,end";
-
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum End {
-    /// An answer of 2xx, read to its end.
-    Ok,
-    /// Nobody listened.
-    Refused,
-    /// The connection was reset or closed before the whole answer was there.
-    Reset,
-    /// No answer in time, the connection included.
-    Timeout,
-    /// No way to the address.
-    Unreachable,
-    /// Another status: 502, 503, 504, ...
-    Status(u16),
-    /// Anything else, a fault of the load generator included.
-    Other,
-}
-
-impl End {
-    /// Whether the peer answered at all.
-    pub(crate) fn is_answer(self) -> bool {
-        matches!(self, Self::Ok | Self::Status(_))
-    }
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ok => f.pad("ok"),
-            Self::Refused => f.pad("refused"),
-            Self::Reset => f.pad("reset"),
-            Self::Timeout => f.pad("timeout"),
-            Self::Unreachable => f.pad("unreachable"),
-            Self::Status(code) => f.pad(&code.to_string()),
-            Self::Other => f.pad("other"),
-        }
-    }
-}
 
 /// One request that has ended.
 #[derive(Debug)]

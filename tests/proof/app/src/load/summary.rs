@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::record::{End, Record};
+use super::{end::End, record::Record};
 
 /// The sums over all requests that have ended.
 #[derive(Debug, Default)]
@@ -27,10 +27,11 @@ impl Summary {
     /// Counts a request. They end in another order than they were due.
     pub(crate) fn add(&mut self, record: &Record) {
         self.requests += 1;
-        if record.end.is_answer() {
+        // Whatever it says, it is an answer.
+        if matches!(record.end, End::Ok | End::Status(_)) {
             self.longest_answer = self.longest_answer.max(Some(record.took));
         }
-        if record.end == End::Ok {
+        if !record.end.is_failure() {
             return;
         }
         *self.failures.entry(record.end).or_default() += 1;
