@@ -21,7 +21,7 @@ use crate::{
     facts::{DEFAULT_NAMESPACE, Facts, Workload},
     link::{self, Write},
     manifest::{self, Document, Loaded, Source},
-    policy::{Action, Policies, Profile},
+    policy::{Action, Field, FieldValue, Installation, Policies, Profile},
     report::{Entry, Level, Problem, Report, Summary},
     rule::{Finding, Kind, ObjectName, Words},
     snapshot::{Store, World},
@@ -76,7 +76,8 @@ pub fn check(loaded: &Loaded, settings: Settings) -> Report {
         }
     }
     let snapshot = store.snapshot();
-    let policies = Policies { profile: settings.profile, ..Policies::default() };
+    let profile = (Field::Profile, FieldValue::Word(settings.profile.name()));
+    let policies = Policies::new(Installation { values: vec![profile], ..Installation::default() });
     for workload in workloads {
         if let Some(document) = places.get(&ObjectName::from(&workload.meta)) {
             let own = verdict::file_findings(&workload, &snapshot, &policies).into_iter();

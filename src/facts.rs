@@ -50,6 +50,8 @@ pub enum Facts {
 pub struct Namespace {
     /// Identity; `name` is the namespace.
     pub meta: Meta,
+    /// Its labels: policies select namespaces by them.
+    pub labels: Labels,
     /// Istio puts its proxy into the pods of this namespace: labels `istio-injection` or `istio.io/rev`.
     pub injects_istio: bool,
     /// The annotation `linkerd.io/inject` asks for Linkerd's proxy in the pods of this namespace.
@@ -223,6 +225,7 @@ impl Namespace {
         let label = |key: &str| metadata.and_then(|it| it.labels.text(key)).unwrap_or_default();
         let linkerd = metadata.and_then(|it| it.annotations.text(mesh::LINKERD_INJECT)).unwrap_or_default();
         Self {
+            labels: metadata.map(|it| Labels::read(&it.labels)).unwrap_or_default(),
             meta,
             injects_istio: label("istio-injection") == "enabled" || !label("istio.io/rev").is_empty(),
             injects_linkerd: ["enabled", "ingress"].contains(&linkerd),

@@ -110,7 +110,7 @@ pub fn inject<'a>(candidate: Candidate<'a>, snapshot: &'a Snapshot, policies: &P
         return Injection::default();
     }
     let namespace = snapshot.namespace(&candidate.new.meta.namespace);
-    let effective = policies.injection_for(namespace, candidate.new);
+    let effective = policies.effective(&candidate.new.meta.namespace, namespace, Some(candidate.new));
     Plan::of(candidate, effective, snapshot, policies).map_or_else(Injection::default, Plan::finish)
 }
 
@@ -135,8 +135,12 @@ pub(crate) fn wanted<'a>(
     policies: &Policies,
 ) -> Option<Wanted<'a>> {
     let mut effective = effective.clone();
-    if effective.settings.mode == Mode::Warn {
-        effective.settings.mode = Mode::Inject;
+    let settings = &mut effective.settings;
+    // What is told and not done is wanted all the same. A probe is wanted by those alone who ask for one to be injected.
+    for mode in [&mut settings.mode, &mut settings.pre_stop, &mut settings.grace_period] {
+        if *mode == Mode::Warn {
+            *mode = Mode::Inject;
+        }
     }
     let candidate = Candidate { old: None, new: workload, template_is_unchanged: false };
     let plan = Plan::of(candidate, effective, snapshot, policies)?;
@@ -164,8 +168,9 @@ pub fn sleep_was_dropped(old: Option<&Workload>, new: &Workload, snapshot: &Snap
         return false;
     }
     // Anybody can write a marker; the mutating half would have put this one right, unless it has nothing to do with the object.
-    let effective = policies.injection_for(snapshot.namespace(&new.meta.namespace), new);
-    let is_ours = effective.settings.mode == Mode::Inject;
+    let namespace = &new.meta.namespace;
+    let effective = policies.effective(namespace, snapshot.namespace(namespace), Some(new));
+    let is_ours = effective.settings.of(effective.settings.pre_stop) == Mode::Inject;
     is_ours && wanted(new, &effective, snapshot, policies).is_some_and(|it| !it.sleeping.is_empty())
 }
 

@@ -6,7 +6,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use crate::{
-    facts::{Backend, Facts, Ingress, Meta, Service, ServicePort, WorkloadForm},
+    facts::{Backend, Facts, Ingress, Meta, Service, ServicePort, Workload, WorkloadForm},
     rule::{Cause, Check, Finding, Kind, LinkCheck, ObjectName, Rule},
     rules,
     snapshot::{Resource, World},
@@ -50,6 +50,12 @@ impl<'a> Write<'a> {
     #[must_use]
     pub fn meta(&self) -> Option<&'a Meta> {
         self.new.or(self.old).map(Facts::meta)
+    }
+
+    /// The written object, if it is a workload; of a deletion the old one.
+    #[must_use]
+    pub fn workload(&self) -> Option<&'a Workload> {
+        self.new.or(self.old).and_then(Facts::workload)
     }
 
     /// True for a deletion.

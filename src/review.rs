@@ -17,7 +17,7 @@ use crate::{
     facts::{Facts, Workload},
     inject::{Candidate, Injection, Notice, inject, sleep_was_dropped},
     link::Write,
-    policy::Policies,
+    policy::{Policies, PolicyName},
     snapshot::Snapshot,
     verdict::{self, Requester, Verdict},
     warning::{self, MUTATING_CHARS_MAX, Rank, VALIDATING_CHARS_MAX},
@@ -62,6 +62,8 @@ pub struct Summary {
     pub allowed: bool,
     /// The rules that spoke and what came of it: (rule id, `deny` | `warn` | `info` | `off`).
     pub findings: Vec<(&'static str, &'static str)>,
+    /// The exemptions that covered a finding: the policy, and their place in its list.
+    pub exemptions: Vec<(PolicyName, usize)>,
     /// The injections made or withheld: (injection, outcome).
     pub injections: Vec<(&'static str, &'static str)>,
     /// The settings of the namespace were not seen: it is so new that the watch has not told of it yet.
@@ -107,7 +109,7 @@ fn validate<'a>(
 ) -> Response<'a> {
     let (old, new) = request.facts();
     let write = Write { old: old.as_ref(), new: new.as_ref() };
-    let groups = if policies.break_glass_groups.is_empty() { Vec::new() } else { request.groups() };
+    let groups = if policies.knows_break_glass_groups() { request.groups() } else { Vec::new() };
     let requester = Requester { user: request.user(), groups: &groups };
     if let Some(Facts::Workload(new)) = &new {
         let old = old.as_ref().and_then(Facts::workload);
@@ -115,6 +117,7 @@ fn validate<'a>(
     }
     let verdict = verdict::decide(write, requester, snapshot, policies, now);
     summary.findings.clone_from(&verdict.outcomes);
+    summary.exemptions.clone_from(&verdict.exemptions);
     let mut response = Response::allowed(request);
     if !verdict.is_allowed() {
         response.allowed = false;

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
+use smol_str::SmolStr;
 
 use crate::{
-    facts::{BREAK_GLASS, Facts, Meta, Workload, WorkloadForm},
+    facts::{BREAK_GLASS, Facts, Meta, Namespace, OWN_PREFIX, Workload, WorkloadForm},
     inject::{CONTAINERS_MAX, Candidate, inject},
     link::{self, Write},
-    policy::{Action, Policies},
+    policy::{Action, Effective, Policies, PolicyName, break_glass},
     rule::{Cause, Check, Fault, Finding, Kind, ObjectName, Rule, Setting},
     rules,
     snapshot::{Resource, Snapshot, World},
@@ -34,6 +35,8 @@ pub struct Verdict {
     pub warnings: Vec<(Rank, String)>,
     /// Which rules spoke, and what came of it.
     pub outcomes: Vec<(&'static str, &'static str)>,
+    /// The exemptions that cover a finding: the policy, and their place in its list.
+    pub exemptions: Vec<(PolicyName, usize)>,
 }
 
 /// The controllers that take namespaces and orphans apart. A denial would stop them for ever (reference: rules K31).
@@ -55,7 +58,9 @@ pub fn decide(
 ) -> Verdict {
     let mut verdict = Verdict::default();
     let Some(meta) = write.meta() else { return verdict };
-    if is_out_of_scope(write, requester, snapshot, policies) {
+    let namespace = snapshot.namespace(&meta.namespace);
+    let effective = policies.effective(&meta.namespace, namespace, write.workload());
+    if !effective.is_enabled || is_out_of_scope(write, requester, snapshot, policies) {
         return verdict;
     }
     let before = World::before(snapshot, meta, write.old);
@@ -67,22 +72,20 @@ pub fn decide(
     let mut findings = report.findings;
     findings.extend(self_findings(write));
     findings.extend(template_findings(write, snapshot, policies));
-    let cap = Cap::of(write, requester, snapshot, policies, now);
+    let cap = Cap::of(write, requester, snapshot, &effective, now);
     for finding in findings {
-        verdict.add(&finding, write.is_deletion(), cap.as_ref(), policies, now);
+        verdict.add(&finding, write, cap.as_ref(), &effective, now);
     }
-    verdict.warnings.extend(restart_hint(write, snapshot, policies).map(|it| (Rank::Risk, it)));
+    verdict.warnings.extend(restart_hint(write, snapshot, policies, &effective).map(|it| (Rank::Risk, it)));
+    let problems = effective.policy_problems.iter().map(|it| format!("{PREFIX}{it}"));
+    verdict.warnings.extend(problems.chain(unread_break_glass(namespace)).map(|it| (Rank::Risk, it)));
     verdict
 }
 
 /// How the defaults come into a template that this write keeps. Said only where somebody asked for it: most writes keep it.
-fn restart_hint(write: Write<'_>, snapshot: &Snapshot, policies: &Policies) -> Option<String> {
+fn restart_hint(write: Write<'_>, snapshot: &Snapshot, policies: &Policies, effective: &Effective) -> Option<String> {
     let (Some(Facts::Workload(old)), Some(Facts::Workload(new))) = (write.old, write.new) else { return None };
-    if !keeps_template(write) {
-        return None;
-    }
-    let effective = policies.injection_for(snapshot.namespace(&new.meta.namespace), new);
-    if !effective.settings.hints_restart {
+    if !effective.settings.hints_restart || !keeps_template(write) {
         return None;
     }
     let candidate = Candidate { old: Some(old), new, template_is_unchanged: false };
@@ -95,8 +98,7 @@ fn restart_hint(write: Write<'_>, snapshot: &Snapshot, policies: &Policies) -> O
 fn is_out_of_scope(write: Write<'_>, requester: Requester<'_>, snapshot: &Snapshot, policies: &Policies) -> bool {
     let Some(meta) = write.meta() else { return true };
     let namespace_is_going = snapshot.namespace(&meta.namespace).is_some_and(|it| it.meta.deleting);
-    !policies.is_enabled
-        || policies.is_exempt_namespace(&meta.namespace)
+    policies.is_exempt_namespace(&meta.namespace)
         || CLEANERS.contains(&requester.user)
         || namespace_is_going
         || meta.deleting
@@ -193,7 +195,7 @@ fn ask_around(
         // What the platform team wants there is not known yet.
         return Vec::new();
     }
-    let effective = policies.injection_for(namespace, workload);
+    let effective = policies.effective(&workload.meta.namespace, namespace, Some(workload));
     let setting = Setting { workload, snapshot, effective: &effective, policies };
     let mut findings = Vec::new();
     for rule in rules::ALL {
@@ -240,19 +242,20 @@ impl Cap {
         write: Write<'_>,
         requester: Requester<'_>,
         snapshot: &Snapshot,
-        policies: &Policies,
+        effective: &Effective,
         now: jiff::Timestamp,
     ) -> Option<Self> {
         let meta = write.meta()?;
         if meta.controller.as_ref().is_some_and(|it| it.is_custom() || is_made_by_any_controller(meta)) {
             return Some(Self::Owned);
         }
-        if let Some(group) = policies.break_glass_groups.iter().find(|it| requester.groups.contains(it)) {
+        let is_member = |it: &&SmolStr| requester.groups.iter().any(|group| group == it.as_str());
+        if let Some(group) = effective.break_glass_groups.iter().find(is_member) {
             return Some(Self::BreakGlass(format!("group {group}")));
         }
         let namespace = snapshot.namespace(&meta.namespace);
-        let until = namespace.and_then(|it| it.meta.own.get(BREAK_GLASS));
-        if let Some(until) = until.filter(|it| it.parse().is_ok_and(|expires: jiff::Timestamp| now < expires)) {
+        let until = namespace.and_then(break_glass).and_then(Result::ok);
+        if let Some(until) = until.filter(|it| now < *it) {
             return Some(Self::BreakGlass(format!("until {until}")));
         }
         (!snapshot.synced().has(Resource::Namespaces)).then_some(Self::UnreadNamespaces)
@@ -277,22 +280,24 @@ impl Verdict {
     fn add(
         &mut self,
         finding: &Finding,
-        is_deletion: bool,
+        write: Write<'_>,
         cap: Option<&Cap>,
-        policies: &Policies,
+        effective: &Effective,
         now: jiff::Timestamp,
     ) {
-        let wanted = policies.action(finding.rule, finding.kind);
-        let exemption = policies.exemption(finding.rule, &finding.object, now);
+        let wanted = effective.action(finding.rule, finding.kind);
+        let container = container(finding, write);
+        let exemption = effective.exemption(finding.rule, &finding.object, container, now);
         let is_blamed = finding.cause == Cause::ThisWrite && !finding.is_softened;
         // A deletion is only ever refused by a rule that is set to deny in so many words.
-        let is_deniable = is_blamed && (!is_deletion || policies.denies_explicitly(finding.rule));
+        let is_deniable = is_blamed && (!write.is_deletion() || effective.denies_explicitly(finding.rule));
         let action = match wanted {
             Action::Deny if !is_deniable || cap.is_some() || exemption.is_some() => Action::Warn,
             other => other,
         };
         let cap = cap.filter(|_| wanted == Action::Deny && is_deniable);
         self.outcomes.push((finding.rule, action.name()));
+        self.exemptions.extend(exemption.map(|it| (it.policy.clone(), it.index)));
         match action {
             Action::Deny => self.denials.push(line(finding)),
             Action::Warn => {
@@ -314,6 +319,27 @@ impl Verdict {
     pub fn is_allowed(&self) -> bool {
         self.denials.is_empty()
     }
+}
+
+/// A break-glass that cannot be read breaks nothing; somebody may count on it in a bad hour.
+fn unread_break_glass(namespace: Option<&Namespace>) -> Option<String> {
+    let namespace = namespace?;
+    let text = break_glass(namespace)?.err()?;
+    let of = &namespace.meta;
+    Some(format!(
+        "{PREFIX}annotation {OWN_PREFIX}{BREAK_GLASS}: {text} of {of} is ignored; use a time such as 2027-01-31T18:00:00Z"
+    ))
+}
+
+/// The container that a finding points at.
+pub(crate) fn container<'a>(finding: &Finding, write: Write<'a>) -> Option<&'a str> {
+    let workload = write.workload()?;
+    let template = finding.words.field.strip_prefix(workload.form.pointer())?;
+    let of = |it: &&crate::facts::Container| {
+        let rest = template.strip_prefix(it.pointer().as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    workload.template.containers.iter().find(of).map(|it| it.name.as_str())
 }
 
 fn unread_warning(unread: &[Resource]) -> String {

@@ -1,7 +1,6 @@
 //! `no502 serve`: the admission server, for a cluster or, with `--dev`, for a folder of manifests.
 
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     pin::Pin,
@@ -13,6 +12,7 @@ use anyhow::{Context as _, anyhow, bail};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use smol_str::SmolStr;
 use tokio::{net::TcpListener, sync::Notify};
 
 use super::{
@@ -25,7 +25,7 @@ use crate::{
     },
     deploy::{ADMIN_PORT, CA_SECRET, DRAIN_SECONDS, HTTPS_PORT, NAME, Namespace, OptionError},
     metrics::Metrics,
-    policy::{Action, OWN_NAMESPACE, Policies, Profile},
+    policy::{Action, Field, FieldValue, Installation, OWN_NAMESPACE, Policies, Profile},
     rules,
     server::{self, Limits, Live, Readiness, Server, Stop, TlsConfig},
     snapshot::Snapshot,
@@ -61,9 +61,9 @@ pub(super) struct Serve {
     /// One more DNS name or IP address for the self-managed certificate; may be repeated
     #[arg(long, value_name = "NAME", conflicts_with = "tls_cert_file")]
     tls_name: Vec<String>,
-    /// How strict to be: advise, standard or strict
-    #[arg(long, env = "NO502_PROFILE", value_name = "PROFILE", default_value = "standard")]
-    profile: Profile,
+    /// How strict to be where no policy says: advise, standard or strict [default: standard]
+    #[arg(long, env = "NO502_PROFILE", value_name = "PROFILE")]
+    profile: Option<Profile>,
     /// Action of one rule instead of the profile's: deny, warn, info or off; may be repeated
     #[arg(long, value_name = "RULE=ACTION", value_parser = rule_action)]
     action: Vec<(String, Action)>,
@@ -125,7 +125,7 @@ impl Serve {
         let server = Server {
             reviewer: Arc::new(Live {
                 snapshot: Arc::clone(&snapshot),
-                policies: Arc::new(ArcSwap::from_pointee(self.policies())),
+                policies: Arc::new(ArcSwap::from_pointee(Policies::new(self.installation()))),
                 sleep_dropped: Arc::clone(&sleep_dropped),
             }),
             tls,
@@ -170,14 +170,18 @@ impl Serve {
         Duration::from_secs(self.drain_seconds.unwrap_or(default).into())
     }
 
-    fn policies(&self) -> Policies {
-        Policies {
-            profile: self.profile,
-            actions: self.action.iter().cloned().collect::<BTreeMap<_, _>>(),
-            break_glass_groups: self.break_glass_group.clone(),
-            own_namespace: self.namespace.clone(),
-            ..Policies::default()
+    /// What the flags say, where they say something: policies of the cluster can change it.
+    fn installation(&self) -> Installation {
+        let mut values: Vec<(Field, FieldValue)> = Vec::new();
+        values.extend(self.profile.map(|it| (Field::Profile, FieldValue::Word(it.name()))));
+        let action =
+            |(rule, action): &(String, Action)| Some((Field::action_of(rule)?, FieldValue::Word(action.name())));
+        values.extend(self.action.iter().filter_map(action));
+        if !self.break_glass_group.is_empty() {
+            let groups = self.break_glass_group.iter().map(SmolStr::from).collect();
+            values.push((Field::BreakGlassGroups, FieldValue::Names(groups)));
         }
+        Installation { own_namespace: self.namespace.clone(), values }
     }
 
     fn dev_world(

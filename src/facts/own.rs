@@ -29,6 +29,12 @@ impl OwnAnnotations {
         self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
+    /// True without any.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The keys without the prefix, in the order of the object.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(key, _)| key.as_str())

@@ -16,6 +16,8 @@ const OS_LABELS: [&str; 2] = ["kubernetes.io/os", "beta.kubernetes.io/os"];
 pub struct Workload {
     /// Identity.
     pub meta: Meta,
+    /// The object's own labels: policies select workloads by them.
+    pub labels: Labels,
     /// Where the pod template stands.
     pub form: WorkloadForm,
     /// The pods it makes.
@@ -219,6 +221,7 @@ impl Workload {
         let phase = object.status.0.as_ref().map_or("", |status| status.phase.text());
         Some(Self {
             meta: meta.clone(),
+            labels: object.metadata.0.as_ref().map(|it| Labels::read(&it.labels)).unwrap_or_default(),
             form,
             template,
             replicas: spec.replicas.int(),

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     facts::{Container, ContainerKind, Workload},
     patch::{PatchBuilder, PatchError},
-    policy::{DRAIN_KEY, EXCLUDE_KEY, Effective, Mode, Policies, ProbeValues, ReadinessMode, Source, TemplateKind},
+    policy::{Effective, Field, Mode, Policies, ProbeValues, Source, TemplateKind},
     snapshot::{Resource, Snapshot},
 };
 
@@ -88,8 +88,8 @@ impl<'a> Plan<'a> {
         plan.repair();
         let settings = &plan.effective.settings;
         let is_left_alone = settings.skips_owned && workload.meta.controller.is_some();
-        let is_covered = plan.effective.is_opted_in || settings.kinds.has(kind) && !is_left_alone;
-        if policies.is_enabled && is_covered && plan.effective.settings.mode != Mode::Disabled {
+        let is_covered = settings.kinds.has(kind) && !is_left_alone;
+        if plan.effective.is_enabled && is_covered && settings.mode != Mode::Off {
             if namespace.is_none() && !snapshot.synced().has(Resource::Namespaces) {
                 plan.skip(&["prestop"], "still reading the settings of namespaces; nothing injected".to_owned());
             } else {
@@ -178,7 +178,8 @@ impl<'a> Plan<'a> {
             self.say(&["settings"], Outcome::Ignored, problem);
         }
         if let Some(name) = self.unknown_exclusion() {
-            let text = format!("annotation no502.dev/{EXCLUDE_KEY} names {name}, and there is no such container");
+            let key = Field::ExcludedContainers.key();
+            let text = format!("annotation no502.dev/{key} names {name}, and there is no such container");
             self.say(&["settings"], Outcome::Ignored, text);
         }
         // A hook with two handlers of others is refused anyway.
@@ -193,7 +194,13 @@ impl<'a> Plan<'a> {
             return;
         }
         let (told, marker) = (self.notices.len(), self.marker.clone());
-        self.add_sleeps(snapshot);
+        let pre_stop = self.effective.settings.pre_stop;
+        if pre_stop == Mode::Warn {
+            let (told, marker) = (self.notices.len(), self.marker.clone());
+            self.add_sleeps(snapshot, Mode::Inject);
+            self.only_say_so(told, marker);
+        }
+        self.add_sleeps(snapshot, if pre_stop == Mode::Inject { Mode::Inject } else { Mode::Off });
         self.add_probes(snapshot);
         if self.effective.settings.mode == Mode::Warn {
             self.only_say_so(told, marker);
@@ -203,13 +210,22 @@ impl<'a> Plan<'a> {
     /// A name of no container in the workload's own list; that of a Namespace is for others as well.
     fn unknown_exclusion(&self) -> Option<SmolStr> {
         let containers = &self.candidate.new.template.containers;
-        let is_own = self.effective.sources.get(EXCLUDE_KEY) == Some(&Source::Workload);
+        let is_own = *self.effective.source(Field::ExcludedContainers) == Source::Workload;
         let mut names = self.effective.settings.excluded_containers.iter().filter(|_| is_own);
         names.find(|name| !containers.iter().any(|it| it.name == **name)).cloned()
     }
 
-    fn add_sleeps(&mut self, snapshot: &Snapshot) {
-        let (workload, effective) = (self.candidate.new, self.effective.clone());
+    /// Sleeps (`pre_stop` is off or inject), and the grace period that they and the hooks which are there need.
+    fn add_sleeps(&mut self, snapshot: &Snapshot, pre_stop: Mode) {
+        let (workload, mut effective) = (self.candidate.new, self.effective.clone());
+        let grace_period = effective.settings.grace_period;
+        if grace_period != Mode::Inject {
+            // A sleep has the room that is there.
+            effective.settings.max_grace_seconds = grace_period::grace_seconds(workload);
+        }
+        if pre_stop == Mode::Off {
+            effective.settings.sleep_seconds = 0;
+        }
         let settings = &effective.settings;
         let room = grace_period::room_seconds(workload, settings);
         let seconds = settings.sleep_seconds.min(room);
@@ -219,9 +235,11 @@ impl<'a> Plan<'a> {
             Err(reason) => Some(reason.clone()),
             Ok(_) if seconds <= 0 => {
                 let (max, need) = (settings.max_grace_seconds, settings.sleep_seconds + settings.app_drain_seconds);
-                Some(format!(
-                    "no room for a preStop sleep in {max}s; set no502.dev/max-grace-seconds to at least {need}"
-                ))
+                let fix = match grace_period {
+                    Mode::Inject => format!("set no502.dev/max-grace-seconds to at least {need}"),
+                    _ => format!("set terminationGracePeriodSeconds to at least {need}"),
+                };
+                Some(format!("no room for a preStop sleep in {max}s; {fix}"))
             }
             Ok(_) => None,
         };
@@ -230,8 +248,11 @@ impl<'a> Plan<'a> {
             Err(_) => Vec::new(),
         };
         let own = grace_period::longest_own_sleep(workload, &self.repairs);
-        let asks_for_drain = effective.sources.contains_key(DRAIN_KEY);
+        let asks_for_drain = effective.sources.contains_key(&Field::AppDrainSeconds);
         let grace = grace_period::raised(workload, &sleeps, own, asks_for_drain, settings);
+        if grace_period == Mode::Warn {
+            self.say_grace(&sleeps, own, asks_for_drain);
+        }
         if wanted.is_empty() && grace.is_none() {
             return;
         }
@@ -252,6 +273,16 @@ impl<'a> Plan<'a> {
         }
         if let Some(to) = grace {
             self.raise_grace(to);
+        }
+    }
+
+    /// The grace period in the mode `warn`: what it would be raised to.
+    fn say_grace(&mut self, sleeps: &[Sleep<'_>], own: i64, asks_for_drain: bool) {
+        let workload = self.candidate.new;
+        let to = grace_period::raised(workload, sleeps, own, asks_for_drain, &self.effective.settings);
+        if let Some(to) = to.filter(|_| pre_stop::reason_to_skip(workload).is_none()) {
+            let grace = grace_period::notice(workload, to, self.marker.grace.is_some());
+            self.say(&["grace"], Outcome::WouldInject, would(&format!("raised {grace}")));
         }
     }
 
@@ -303,7 +334,7 @@ impl<'a> Plan<'a> {
 
     fn add_probes(&mut self, snapshot: &'a Snapshot) {
         let (workload, settings) = (self.candidate.new, self.effective.settings.clone());
-        if settings.readiness != ReadinessMode::Inject || pre_stop::reason_to_skip(workload).is_some() {
+        if settings.readiness != Mode::Inject || pre_stop::reason_to_skip(workload).is_some() {
             return;
         }
         let marker = self.marker.clone();

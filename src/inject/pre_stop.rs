@@ -7,7 +7,7 @@
 use super::marker::Marker;
 use crate::{
     facts::{Container, ContainerKind, Protocol, Workload},
-    policy::{Effective, InjectionSettings, SLEEP_KEY, TemplateKind},
+    policy::{Effective, Field, InjectionSettings, TemplateKind},
     snapshot::{Resource, SLEEP_GATE_LOCKED_MINOR, SLEEP_MINOR_MIN, Snapshot},
 };
 
@@ -146,7 +146,7 @@ pub(super) fn notices(sleeps: &[Sleep<'_>], effective: &Effective) -> Vec<String
 
 /// Who decided on the length of the sleep: `namespace shop, aws-alb-ip`; `None` where nobody did.
 pub(super) fn policy(workload: &Workload, effective: &Effective) -> Option<String> {
-    let policy = effective.set_by(SLEEP_KEY, &workload.meta.namespace)?;
+    let policy = effective.set_by(Field::SleepSeconds, &workload.meta.namespace)?;
     Some(match effective.settings.preset {
         Some(preset) => format!("{policy}, {}", preset.name()),
         None => policy,

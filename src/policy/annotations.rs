@@ -4,16 +4,17 @@
 use smol_str::SmolStr;
 
 use super::{
-    DRAIN_SECONDS_MAX, Effective, GRACE_SECONDS_MAX, InjectionSettings, Mode, PROBE_NUMBER_MAX, Policies, Preset,
-    ReadinessMode, SLEEP_SECONDS_MAX, Source, TemplateKind, TemplateKinds,
+    Field, FieldValue, Preset, Reach, Source, TemplateKind, TemplateKinds,
+    field::DEFINITIONS,
+    resolve::Resolution,
+    value::{quoted, quoted_value},
 };
-use crate::facts::{Meta, Namespace, OWN_PREFIX, PortRef, Workload};
+use crate::{
+    facts::{BREAK_GLASS, Meta, Namespace, OWN_PREFIX, Workload},
+    nearest::nearest_word,
+};
 
-/// Most containers that can be excluded.
-const EXCLUDED_CONTAINERS_MAX: usize = 64;
-
-/// Longest value or reason that is repeated, in characters.
-const QUOTED_CHARS_MAX: usize = 32;
+/// Longest reason that is repeated, in characters.
 const REASON_CHARS_MAX: usize = 120;
 
 /// Longest key for which the one that was meant is looked for, in bytes: the longest that Kubernetes allows.
@@ -22,208 +23,137 @@ const KEY_BYTES_MAX: usize = 63;
 /// Most annotations that mean nothing and are told; a mistake is rarely made more often.
 const UNKNOWN_KEYS_TOLD_MAX: usize = 8;
 
-/// One setting: its key without [`OWN_PREFIX`], what is allowed, and how its text is put into effect.
-struct Entry {
-    key: &'static str,
-    allowed: &'static str,
-    set: fn(&mut InjectionSettings, &str) -> Option<()>,
+/// The shorthand for a sleep.
+const PRESET_KEY: &str = "preset";
+
+/// Keys that are no settings and known all the same.
+const OTHER_KEYS: [&str; 3] = ["injected", "reason", PRESET_KEY];
+
+/// The annotations of one level.
+struct Level<F> {
+    source: Source,
+    reach: Reach,
+    /// ` of Namespace "shop"`; empty for the workload, which the warning names anyway.
+    of: String,
+    find: F,
 }
 
-/// Every setting, in the order in which they are put into effect on one level: a length of its own beats the preset beside it.
-const SETTINGS: [Entry; 14] = [
-    Entry {
-        key: "inject",
-        allowed: "enabled, warn or disabled",
-        set: |settings, text| mode(text).map(|it| settings.mode = it),
-    },
-    Entry {
-        key: "kinds",
-        allowed: "a list of Deployment, StatefulSet, DaemonSet and Rollout",
-        set: |settings, text| {
-            let kinds = list(text).map(|it| word(TemplateKind::ALL, TemplateKind::name, it));
-            kinds.collect::<Option<Vec<_>>>().map(|it| settings.kinds = TemplateKinds::of(&it))
-        },
-    },
-    Entry {
-        key: "preset",
-        allowed: "in-cluster, gke-neg, aws-alb-ip, azure-agic or aws-nlb-ip",
-        set: |settings, text| {
-            let preset = word(Preset::ALL, Preset::name, text)?;
-            settings.preset = Some(preset);
-            settings.sleep_seconds = preset.sleep_seconds();
-            Some(())
-        },
-    },
-    Entry {
-        key: SLEEP_KEY,
-        allowed: "0 to 300",
-        set: |settings, text| {
-            settings.sleep_seconds = number(text, 0, SLEEP_SECONDS_MAX)?;
-            settings.preset = None;
-            Some(())
-        },
-    },
-    Entry {
-        key: "prestop-exec-fallback",
-        allowed: "true or false",
-        set: |settings, text| text.parse().ok().map(|it| settings.exec_fallback = it),
-    },
-    Entry {
-        key: DRAIN_KEY,
-        allowed: "0 to 3600",
-        set: |settings, text| number(text, 0, DRAIN_SECONDS_MAX).map(|it| settings.app_drain_seconds = it),
-    },
-    Entry {
-        key: "max-grace-seconds",
-        allowed: "1 to 3900",
-        set: |settings, text| number(text, 1, GRACE_SECONDS_MAX).map(|it| settings.max_grace_seconds = it),
-    },
-    Entry {
-        key: "readiness",
-        allowed: "inject, warn or off",
-        set: |settings, text| word(ReadinessMode::ALL, ReadinessMode::name, text).map(|it| settings.readiness = it),
-    },
-    Entry {
-        key: "readiness-port",
-        allowed: "1 to 65535 or the name of a port",
-        set: |settings, text| port(text).map(|it| settings.readiness_port = Some(it)),
-    },
-    Entry {
-        key: "readiness-period-seconds",
-        allowed: "1 to 3600",
-        set: |settings, text| number(text, 1, PROBE_NUMBER_MAX).map(|it| settings.probe.period_seconds = it),
-    },
-    Entry {
-        key: "readiness-timeout-seconds",
-        allowed: "1 to 3600",
-        set: |settings, text| number(text, 1, PROBE_NUMBER_MAX).map(|it| settings.probe.timeout_seconds = it),
-    },
-    Entry {
-        key: "readiness-failure-threshold",
-        allowed: "1 to 3600",
-        set: |settings, text| number(text, 1, PROBE_NUMBER_MAX).map(|it| settings.probe.failure_threshold = it),
-    },
-    Entry {
-        key: EXCLUDE_KEY,
-        allowed: "a list of at most 64 names of containers",
-        set: |settings, text| {
-            let names: Vec<SmolStr> = list(text).map(SmolStr::new).take(EXCLUDED_CONTAINERS_MAX + 1).collect();
-            (names.len() <= EXCLUDED_CONTAINERS_MAX).then(|| settings.excluded_containers = names)
-        },
-    },
-    Entry {
-        key: "restart-hint",
-        allowed: "true or false",
-        set: |settings, text| text.parse().ok().map(|it| settings.hints_restart = it),
-    },
-];
-
-/// Key of the sleep's length; its source names where a sleep comes from, preset or not.
-pub(crate) const SLEEP_KEY: &str = "prestop-sleep-seconds";
-
-/// Key of the containers that are left alone.
-pub(crate) const EXCLUDE_KEY: &str = "exclude-containers";
-
-/// Key of the drain time.
-pub(crate) const DRAIN_KEY: &str = "app-drain-seconds";
-
-/// Keys that are no settings of the injections and known all the same.
-const OTHER_KEYS: [&str; 2] = ["injected", "reason"];
-
-/// What is repeated of a text that anybody may have written: a little, and nothing that ends a line or a quotation.
-fn quoted(text: &str, chars_max: usize) -> String {
-    let plain = text.chars().map(|it| if it.is_control() || it == '"' { ' ' } else { it });
-    let short: String = plain.take(chars_max).collect();
-    if text.chars().nth(chars_max).is_some() { format!("{short}…") } else { short }
+/// Lets a Namespace's annotations speak.
+pub(super) fn of_namespace(namespace: &Namespace, resolution: &mut Resolution) {
+    let find = |key: &str| namespace.meta.own.get(key);
+    let of = format!(" of {}", namespace.meta);
+    let level = Level { source: Source::Namespace, reach: Reach::Namespace, of, find };
+    level.apply(namespace.meta.own.keys(), resolution);
 }
 
-fn word<T: Copy>(all: &[T], name: fn(T) -> &'static str, text: &str) -> Option<T> {
-    all.iter().copied().find(|it| name(*it) == text)
+/// Lets a workload's annotations speak: the object's own count before those of its pod template.
+pub(super) fn of_workload(workload: &Workload, resolution: &mut Resolution) {
+    let (own, template) = (&workload.meta.own, &workload.template.own);
+    let find = |key: &str| own.get(key).or_else(|| template.get(key));
+    let level = Level { source: Source::Workload, reach: Reach::Workload, of: String::new(), find };
+    level.apply(own.keys().chain(template.keys()), resolution);
+    level.opt_in(&workload.meta, resolution);
 }
 
-/// Meshes write `true` and `false` for the same thing, and so do people.
-fn mode(text: &str) -> Option<Mode> {
-    match text {
-        "true" => Some(Mode::Inject),
-        "false" => Some(Mode::Disabled),
-        _ => word(Mode::ALL, Mode::name, text),
-    }
+/// Why somebody set what they set, in the words of `no502.dev/reason`.
+pub(super) fn reason(namespace: Option<&Namespace>, workload: Option<&Workload>) -> Option<SmolStr> {
+    let own = |it: &Workload| it.meta.own.get("reason").or_else(|| it.template.own.get("reason")).cloned();
+    let reason = workload.and_then(own).or_else(|| namespace?.meta.own.get("reason").cloned());
+    reason.map(|it| SmolStr::new(quoted(&it, REASON_CHARS_MAX)))
 }
 
-fn list(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|it| !it.is_empty())
+/// The end of a Namespace's break-glass: `None` without one.
+///
+/// # Errors
+/// The annotation's text, if it is no time.
+pub(crate) fn break_glass(namespace: &Namespace) -> Option<Result<jiff::Timestamp, String>> {
+    let text = namespace.meta.own.get(BREAK_GLASS)?;
+    Some(text.trim().parse().map_err(|_| quoted_value(text)))
 }
 
-fn number(text: &str, min: i64, max: i64) -> Option<i64> {
-    text.parse().ok().filter(|it| (min..=max).contains(it))
-}
-
-fn port(text: &str) -> Option<PortRef> {
-    let is_name = |it: &str| it.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
-    match text.parse::<i64>() {
-        Ok(number) => (1..=65_535).contains(&number).then_some(PortRef::Number(number)),
-        Err(_) => (!text.is_empty() && text.len() <= 15 && is_name(text)).then(|| PortRef::Name(SmolStr::new(text))),
-    }
-}
-
-impl Policies {
-    /// The settings for one workload: what the policies say, changed by its Namespace, changed by itself. A bad value changes
-    /// nothing and is told.
-    #[must_use]
-    pub fn injection_for(&self, namespace: Option<&Namespace>, workload: &Workload) -> Effective {
-        let mut effective = Effective { settings: self.injection.clone(), ..Effective::default() };
-        if let Some(namespace) = namespace {
-            let find = |key: &str| namespace.meta.own.get(key);
-            effective.apply(Source::Namespace, &namespace.meta, find, namespace.meta.own.keys());
-        }
-        let (own, template) = (&workload.meta.own, &workload.template.own);
-        let find = |key: &str| own.get(key).or_else(|| template.get(key));
-        effective.apply(Source::Workload, &workload.meta, find, own.keys().chain(template.keys()));
-        let own_mode = find("inject").and_then(|it| mode(it.trim()));
-        effective.is_opted_in = own_mode.is_some_and(|it| it != Mode::Disabled);
-        let reason = find("reason").or_else(|| namespace.and_then(|it| it.meta.own.get("reason")));
-        effective.reason = reason.map(|it| SmolStr::new(quoted(it, REASON_CHARS_MAX)));
-        effective
-    }
-}
-
-impl Effective {
-    fn apply<'a>(
-        &mut self,
-        source: Source,
-        owner: &Meta,
-        find: impl Fn(&str) -> Option<&'a SmolStr>,
-        keys: impl Iterator<Item = &'a str>,
-    ) {
-        // The warning names the workload anyway.
-        let of = if source == Source::Workload { String::new() } else { format!(" of {owner}") };
+impl<'a, F: Fn(&str) -> Option<&'a SmolStr>> Level<F> {
+    fn apply<'b>(&self, keys: impl Iterator<Item = &'b str>, resolution: &mut Resolution) {
         let mut is_silent = true;
         let mut unknown = 0;
         for key in keys {
             is_silent = false;
-            let is_known = SETTINGS.iter().any(|it| it.key == key)
-                || OTHER_KEYS.contains(&key)
-                || source == Source::Namespace && key == crate::facts::BREAK_GLASS;
-            if !is_known && unknown < UNKNOWN_KEYS_TOLD_MAX && key.len() <= KEY_BYTES_MAX {
+            if !self.knows(key) && unknown < UNKNOWN_KEYS_TOLD_MAX && key.len() <= KEY_BYTES_MAX {
                 unknown += 1;
-                let near = crate::nearest::nearest_word(key, SETTINGS.iter().map(|it| it.key));
-                let near = near.map(|it| format!("; did you mean {OWN_PREFIX}{it}?")).unwrap_or_default();
-                self.problems.push(format!("annotation {OWN_PREFIX}{key}{of} means nothing{near}"));
+                resolution.problems.push(self.means_nothing(key));
             }
         }
         if is_silent {
             return;
         }
-        for setting in &SETTINGS {
-            let Some(text) = find(setting.key) else { continue };
-            if (setting.set)(&mut self.settings, text.trim()).is_some() {
-                let key = if setting.key == "preset" { SLEEP_KEY } else { setting.key };
-                self.sources.insert(key, source);
-            } else {
-                let Entry { key, allowed, .. } = setting;
-                let text = quoted(text, QUOTED_CHARS_MAX);
-                self.problems.push(format!("annotation {OWN_PREFIX}{key}: \"{text}\"{of} is ignored; use {allowed}"));
-            }
+        // A length of its own beats the preset beside it.
+        if let Some(text) = (self.find)(PRESET_KEY) {
+            let preset = Preset::ALL.iter().find(|it| it.name() == text.trim());
+            let value = preset.map(|it| FieldValue::Preset(*it));
+            self.put(Field::SleepSeconds, PRESET_KEY, text, value, &Preset::names(), resolution);
+        }
+        for definition in DEFINITIONS.iter().filter(|it| !it.annotation.is_empty() && it.reach >= self.reach) {
+            let Some(text) = (self.find)(definition.annotation) else { continue };
+            let allowed = match definition.field {
+                Field::Mode => "enabled, warn or disabled".to_owned(),
+                _ => definition.shape.allowed(),
+            };
+            let value = definition.shape.read_text(text);
+            self.put(definition.field, definition.annotation, text, value, &allowed, resolution);
+        }
+    }
+
+    fn put(
+        &self,
+        field: Field,
+        key: &str,
+        text: &SmolStr,
+        value: Option<FieldValue>,
+        allowed: &str,
+        resolution: &mut Resolution,
+    ) {
+        let of = &self.of;
+        if let Some(value) = value {
+            let what = || format!("annotation {OWN_PREFIX}{key}{of}");
+            resolution.offer(field, &value, &self.source, what);
+        } else {
+            let text = quoted_value(text);
+            resolution.problem(field, format!("annotation {OWN_PREFIX}{key}: {text}{of} is ignored; use {allowed}"));
+        }
+    }
+
+    fn knows(&self, key: &str) -> bool {
+        let is_setting = |key: &str| DEFINITIONS.iter().any(|it| it.annotation == key && it.reach >= self.reach);
+        is_setting(key) || OTHER_KEYS.contains(&key) || self.source == Source::Namespace && key == BREAK_GLASS
+    }
+
+    fn means_nothing(&self, key: &str) -> String {
+        let of = &self.of;
+        if DEFINITIONS.iter().any(|it| !it.annotation.is_empty() && it.annotation == key) {
+            return format!("annotation {OWN_PREFIX}{key}{of} means nothing here; a Namespace can have it");
+        }
+        let known = DEFINITIONS.iter().filter(|it| it.reach >= self.reach).map(|it| it.annotation);
+        let near = nearest_word(key, known.chain([PRESET_KEY]));
+        let near = near.map(|it| format!("; did you mean {OWN_PREFIX}{it}?")).unwrap_or_default();
+        format!("annotation {OWN_PREFIX}{key}{of} means nothing{near}")
+    }
+
+    /// `no502.dev/inject: enabled` or `warn` on the workload itself also brings in what is left alone otherwise: another kind,
+    /// and an object that a controller owns.
+    fn opt_in(&self, meta: &Meta, resolution: &mut Resolution) {
+        let is_asked = |it: &SmolStr| ["enabled", "true", "inject", "warn"].contains(&it.trim());
+        if !(self.find)("inject").is_some_and(is_asked) {
+            return;
+        }
+        let what = || format!("annotation {OWN_PREFIX}inject for what is left alone otherwise");
+        let covered = match resolution.slot(Field::Kinds).value {
+            Some(FieldValue::Kinds(kinds)) => kinds,
+            _ => TemplateKinds::default(),
+        };
+        if let Some(kind) = TemplateKind::of(meta).filter(|it| !covered.has(*it)) {
+            resolution.offer(Field::Kinds, &FieldValue::Kinds(covered.with(kind)), &self.source, what);
+        }
+        if meta.controller.is_some() && resolution.slot(Field::SkipOwned).value == Some(FieldValue::Flag(true)) {
+            resolution.offer(Field::SkipOwned, &FieldValue::Flag(false), &self.source, what);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Settings of the injections: what there is to set, the built-in values, and who set what (reference: mutations 11.1).
+//! Settings of the injections: what there is to set, and the built-in values (reference: mutations 11.1).
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use smol_str::SmolStr;
 
@@ -9,30 +9,34 @@ use crate::facts::{Meta, PortRef};
 /// Values of the injections; the default is what is built in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InjectionSettings {
-    /// Whether changes are made, only told, or neither.
+    /// The most that any one injection does: changes are made, only told, or neither.
     pub mode: Mode,
     /// The kinds whose templates are changed.
     pub kinds: TemplateKinds,
     /// Objects that a controller owns are left alone: it would fight for its own version (reference: mutations 6.2).
     pub skips_owned: bool,
+    /// Whether containers get a sleep.
+    pub pre_stop: Mode,
     /// The preset that `sleep_seconds` comes from, if it comes from one.
     pub preset: Option<Preset>,
     /// Seconds a container waits before it is told to stop: 0 (none) to [`SLEEP_SECONDS_MAX`].
     pub sleep_seconds: i64,
     /// Where the native sleep is not available, the container's own `sleep` program is called.
     pub exec_fallback: bool,
+    /// Whether the grace period is raised.
+    pub grace_period: Mode,
     /// Seconds an application has to finish what it started: 0 to [`DRAIN_SECONDS_MAX`].
     pub app_drain_seconds: i64,
     /// No grace period is raised above this, in seconds.
     pub max_grace_seconds: i64,
     /// What happens where a readiness probe is missing.
-    pub readiness: ReadinessMode,
+    pub readiness: Mode,
     /// The port that an injected probe asks, instead of the one that a Service targets.
     pub readiness_port: Option<PortRef>,
     /// Values of an injected probe.
     pub probe: ProbeValues,
     /// Containers that nothing is put into.
-    pub excluded_containers: Vec<SmolStr>,
+    pub excluded_containers: Arc<[SmolStr]>,
     /// A write that keeps a pod template which lacks something is told how it comes in.
     pub hints_restart: bool,
 }
@@ -55,15 +59,17 @@ impl Default for InjectionSettings {
             mode: Mode::Inject,
             kinds: TemplateKinds::of(&[TemplateKind::Deployment]),
             skips_owned: true,
+            pre_stop: Mode::Inject,
             preset: None,
             sleep_seconds: Preset::InCluster.sleep_seconds(),
             exec_fallback: false,
+            grace_period: Mode::Inject,
             app_drain_seconds: 30,
             max_grace_seconds: 600,
-            readiness: ReadinessMode::Warn,
+            readiness: Mode::Warn,
             readiness_port: None,
             probe: ProbeValues::default(),
-            excluded_containers: Vec::new(),
+            excluded_containers: Arc::default(),
             hints_restart: false,
         }
     }
@@ -80,9 +86,9 @@ macro_rules! words {
             /// Every value.
             pub const ALL: &[Self] = &[$(Self::$value),+];
 
-            /// As annotations write it.
+            /// As policies write it.
             #[must_use]
-            pub fn name(self) -> &'static str {
+            pub const fn name(self) -> &'static str {
                 match self { $(Self::$value => $text),+ }
             }
         }
@@ -90,26 +96,23 @@ macro_rules! words {
 }
 
 words! {
-    /// Whether the mutating half changes anything.
+    /// What happens where something is missing. The higher one does more.
+    #[derive(PartialOrd, Ord)]
     Mode {
-        /// It does.
-        Inject = "enabled",
-        /// It says what it would do.
+        /// Nothing.
+        Off = "off",
+        /// It is said what would be done.
         Warn = "warn",
-        /// It does neither.
-        Disabled = "disabled",
+        /// It is done.
+        Inject = "inject",
     }
 }
 
-words! {
-    /// What happens where a readiness probe is missing.
-    ReadinessMode {
-        /// A TCP probe is added where it is safe.
-        Inject = "inject",
-        /// The rule `readiness-missing` warns.
-        Warn = "warn",
-        /// Nothing.
-        Off = "off",
+impl InjectionSettings {
+    /// What one injection does, when it is set to `own`: no more than all may do.
+    #[must_use]
+    pub fn of(&self, own: Mode) -> Mode {
+        self.mode.min(own)
     }
 }
 
@@ -136,6 +139,17 @@ impl TemplateKinds {
     #[must_use]
     pub fn of(kinds: &[TemplateKind]) -> Self {
         Self(kinds.iter().fold(0, |set, kind| set | 1 << *kind as u8))
+    }
+
+    /// The kinds that are in it.
+    pub fn iter(self) -> impl Iterator<Item = TemplateKind> {
+        TemplateKind::ALL.iter().copied().filter(move |it| self.has(*it))
+    }
+
+    /// The same and `kind`.
+    #[must_use]
+    pub fn with(self, kind: TemplateKind) -> Self {
+        Self(self.0 | 1 << kind as u8)
     }
 
     /// True if `kind` is in it.
@@ -172,6 +186,12 @@ words! {
 }
 
 impl Preset {
+    /// Every name, for messages.
+    pub(super) fn names() -> String {
+        let names: Vec<&str> = Self::ALL.iter().map(|it| it.name()).collect();
+        super::value::alternatives(&names)
+    }
+
     /// The sleep that it stands for, in seconds.
     #[must_use]
     pub fn sleep_seconds(self) -> i64 {
@@ -198,48 +218,5 @@ pub struct ProbeValues {
 impl Default for ProbeValues {
     fn default() -> Self {
         Self { period_seconds: 5, timeout_seconds: 2, failure_threshold: 3 }
-    }
-}
-
-/// Who set a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
-    /// An annotation of the Namespace.
-    Namespace,
-    /// An annotation of the workload, or of its pod template.
-    Workload,
-}
-
-/// The settings that are in force for one workload.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Effective {
-    /// The values.
-    pub settings: InjectionSettings,
-    /// Who set a value, by the annotation's key without prefix; a value that is not here is built in.
-    pub sources: BTreeMap<&'static str, Source>,
-    /// Annotations that cannot be used, one line each: the value of the next level counts instead.
-    pub problems: Vec<String>,
-    /// `no502.dev/inject` stands on the workload itself and says `enabled` or `warn`: it opts in what is left alone otherwise.
-    pub is_opted_in: bool,
-    /// Why nothing is injected, in the words of `no502.dev/reason`.
-    pub reason: Option<SmolStr>,
-}
-
-impl Effective {
-    /// `prestop-sleep-seconds by namespace shop; readiness by annotation; reason: batch only`.
-    #[must_use]
-    pub fn summary(&self, namespace: &str) -> String {
-        let set = self.sources.keys().filter_map(|key| Some(format!("{key} by {}", self.set_by(key, namespace)?)));
-        let reason = self.reason.iter().map(|it| format!("reason: \"{it}\""));
-        set.chain(reason).collect::<Vec<_>>().join("; ")
-    }
-
-    /// `namespace shop` or `annotation`, for the values that are not built in.
-    #[must_use]
-    pub fn set_by(&self, key: &str, namespace: &str) -> Option<String> {
-        match self.sources.get(key)? {
-            Source::Namespace => Some(format!("namespace {namespace}")),
-            Source::Workload => Some("annotation".to_owned()),
-        }
     }
 }

@@ -209,6 +209,7 @@ impl<'a> Request<'a> {
             name: self.wire.name.text().to_owned(),
             allowed: true,
             findings: Vec::new(),
+            exemptions: Vec::new(),
             injections: Vec::new(),
             namespace_is_unseen: false,
             sleep_was_dropped: false,

@@ -58,7 +58,7 @@ fn check(setting: &Setting<'_>, faults: &mut Vec<Fault>) {
     let Some(first) = wanted.sleeping.first() else { return };
     let grace = wanted.grace.map(|it| format!(" and terminationGracePeriodSeconds: {it}")).unwrap_or_default();
     let lines = format!("lifecycle.preStop.sleep.seconds: {}{grace}", wanted.seconds);
-    let help = match effective.settings.mode {
+    let help = match effective.settings.of(effective.settings.pre_stop) {
         Mode::Inject => format!("\"no502 fix\" writes {lines}, and so does the admission server"),
         _ => format!("write {lines}"),
     };

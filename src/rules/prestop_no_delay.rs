@@ -4,7 +4,7 @@ use crate::{
     declare_rule,
     facts::Container,
     inject::{is_own_sleep, reason_to_skip, serving_containers},
-    policy::{Mode, SLEEP_KEY, Source},
+    policy::{Field, Mode, Source},
     rule::{Check, Fault, Kind, Setting, Words},
 };
 
@@ -43,7 +43,7 @@ declare_rule! {
 
 fn check(setting: &Setting<'_>, faults: &mut Vec<Fault>) {
     let Setting { workload, snapshot, effective, .. } = setting;
-    if effective.settings.mode == Mode::Disabled || reason_to_skip(workload).is_some() {
+    if effective.settings.of(effective.settings.pre_stop) == Mode::Off || reason_to_skip(workload).is_some() {
         return;
     }
     for container in serving_containers(workload, snapshot) {
@@ -69,14 +69,15 @@ fn without_delay(container: &Container, setting: &Setting<'_>) -> Option<(Kind, 
 
 fn too_short(container: &Container, setting: &Setting<'_>) -> Option<(Kind, String, String)> {
     let Setting { workload, effective, .. } = setting;
-    let source = effective.sources.get(SLEEP_KEY)?;
+    let source = effective.sources.get(&Field::SleepSeconds)?;
     let (own, wanted) = (container.pre_stop.as_ref()?.known_seconds()?, effective.settings.sleep_seconds);
     if own >= wanted || is_own_sleep(workload, container) {
         return None;
     }
     let owner = match source {
-        Source::Namespace => "the namespace's",
         Source::Workload => "the annotated",
+        Source::Namespace => "the namespace's",
+        Source::BuiltIn | Source::Flag | Source::ClusterPolicy(_) | Source::Policy(_) => "the policy's",
     };
     let preset = effective.settings.preset.map(|it| format!(" ({})", it.name())).unwrap_or_default();
     let name = &container.name;

@@ -4,7 +4,7 @@ use crate::{
     declare_rule,
     facts::Container,
     inject::{Unready, unready, wanted},
-    policy::{InjectionSettings, ReadinessMode},
+    policy::{InjectionSettings, Mode},
     rule::{Check, Fault, Kind, Setting, Words},
 };
 
@@ -63,7 +63,7 @@ declare_rule! {
 
 fn check(setting: &Setting<'_>, faults: &mut Vec<Fault>) {
     let Setting { workload, snapshot, effective, .. } = setting;
-    if effective.settings.readiness == ReadinessMode::Off {
+    if effective.settings.readiness == Mode::Off {
         return;
     }
     // A port that the settings name changes what is probed, not what is missing.
@@ -85,7 +85,7 @@ fn check(setting: &Setting<'_>, faults: &mut Vec<Fault>) {
                 "container \"{name}\" serves Service \"{service}\" on {port} but has no readinessProbe; traffic arrives as soon as \
                  it starts"
             ),
-            help: help(effective.settings.readiness == ReadinessMode::Inject, added.iter().any(is_it), obstacle),
+            help: help(effective.settings.readiness == Mode::Inject, added.iter().any(is_it), obstacle),
         };
         faults.push(Fault { kind: Kind::Risk, key: name.to_string(), words });
     }
@@ -105,6 +105,6 @@ fn help(is_asked_for: bool, is_added: bool, obstacle: Option<&str>) -> String {
 fn added<'a>(setting: &Setting<'a>) -> Vec<&'a Container> {
     let Setting { workload, snapshot, effective, policies } = setting;
     let mut effective = (*effective).clone();
-    effective.settings.readiness = ReadinessMode::Inject;
+    effective.settings.readiness = Mode::Inject;
     wanted(workload, &effective, snapshot, policies).map(|it| it.probed).unwrap_or_default()
 }

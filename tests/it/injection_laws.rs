@@ -3,7 +3,13 @@
 
 use std::{cell::RefCell, collections::BTreeMap};
 
-use no502::{facts::Facts, inject::undo, policy::Policies, review::Half, snapshot::Snapshot};
+use no502::{
+    facts::Facts,
+    inject::undo,
+    policy::{Field, FieldValue, Policies},
+    review::Half,
+    snapshot::Snapshot,
+};
 use proptest::{prelude::*, test_runner::TestCaseError};
 use serde_json::{Value, json};
 
@@ -190,7 +196,7 @@ fn with_setting(object: &Object, key: &str, value: &str) -> Object {
 fn the_modes_that_inject_nothing_only_repair() {
     check_cases(CASES / 10, templates::case, |case| {
         let snapshot = stage::cluster(case.cluster.iter().map(|it| &it.0));
-        let off = Policies { is_enabled: false, ..Policies::default() };
+        let off = stage::policies([(Field::Enabled, FieldValue::Flag(false))]);
         let ask = |object: &Object, policies: &Policies| {
             ask(Half::Mutate, &request(case.old.as_ref(), &object.0), &snapshot, policies, stage::now())
         };

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use jiff::Timestamp;
 use no502::{
-    policy::{InjectionSettings, Policies},
+    policy::{Field, FieldValue, Policies},
     review::{self, Half},
     snapshot::{Resource, Snapshot, Store},
 };
@@ -99,14 +99,13 @@ impl Case {
     }
 
     fn policies(&self) -> Policies {
-        let built_in = InjectionSettings::default();
-        let injection = InjectionSettings {
-            sleep_seconds: self.settings.sleep_seconds.unwrap_or(built_in.sleep_seconds),
-            app_drain_seconds: self.settings.app_drain_seconds.unwrap_or(built_in.app_drain_seconds),
-            max_grace_seconds: self.settings.max_grace_seconds.unwrap_or(built_in.max_grace_seconds),
-            ..built_in
-        };
-        Policies { injection, is_enabled: self.enabled.unwrap_or(true), ..Policies::default() }
+        let values = [
+            (Field::SleepSeconds, self.settings.sleep_seconds.map(FieldValue::Number)),
+            (Field::AppDrainSeconds, self.settings.app_drain_seconds.map(FieldValue::Number)),
+            (Field::MaxGraceSeconds, self.settings.max_grace_seconds.map(FieldValue::Number)),
+            (Field::Enabled, self.enabled.map(FieldValue::Flag)),
+        ];
+        stage::policies(values.into_iter().filter_map(|(field, value)| Some((field, value?))))
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -314,7 +313,7 @@ fn the_kill_switch_allows_everything() {
     stage::set(&mut broken, "/spec/selector/app", &json!("wbe"));
     let snapshot = stage::cluster([&web, &service]);
     let ask = |is_enabled| {
-        let policies = Policies { is_enabled, ..Policies::default() };
+        let policies = stage::policies([(Field::Enabled, FieldValue::Flag(is_enabled))]);
         stage::ask(Half::Validate, &Request::update(&service, &broken), &snapshot, &policies, stage::now())
     };
     assert!(!ask(true).is_allowed);

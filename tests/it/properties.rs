@@ -8,10 +8,9 @@ use std::{
 
 use no502::{
     link::{self, Write},
-    policy::{Action, Policies, Profile},
+    policy::{Action, Field, FieldValue, Policies, Profile},
     review::{self, Half},
     rule::Kind,
-    rules,
     snapshot::{Resource, Snapshot, Store, World},
 };
 use proptest::{
@@ -56,13 +55,13 @@ fn values(objects: &[Object]) -> impl Iterator<Item = &Value> {
 }
 
 fn profile(profile: Profile) -> Policies {
-    Policies { profile, ..Policies::default() }
+    stage::policies([(Field::Profile, FieldValue::Word(profile.name()))])
 }
 
 /// As strict as one can be: every rule denies, whatever it finds.
 fn deny_everything() -> Policies {
-    let actions = rules::ALL.iter().map(|it| (it.id.to_owned(), Action::Deny)).collect();
-    Policies { actions, ..profile(Profile::Strict) }
+    let actions = Field::actions().map(|it| (it, FieldValue::Word(Action::Deny.name())));
+    stage::policies(actions.chain([(Field::Profile, FieldValue::Word(Profile::Strict.name()))]))
 }
 
 fn validate(request: &Request<'_>, snapshot: &Snapshot, policies: &Policies) -> Answer {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use no502::{
     facts::Facts,
     manifest,
-    policy::Policies,
+    policy::{Field, FieldValue, Installation, Policies},
     review::{self, Half},
     snapshot::{Resource, Snapshot, Store},
 };
@@ -237,4 +237,9 @@ pub(crate) fn answer(body: &[u8]) -> Answer {
     let patch = response["patch"].as_str().map(|it| serde_json::from_slice(&BASE64.decode(it).unwrap()).unwrap());
     assert_eq!(patch.is_some(), response["patchType"] == "JSONPatch", "{response}");
     Answer { is_allowed, message, warnings, patch, audit: response["auditAnnotations"].clone() }
+}
+
+/// What a server has that was started with these settings.
+pub(crate) fn policies(values: impl IntoIterator<Item = (Field, FieldValue)>) -> Policies {
+    Policies::new(Installation { values: values.into_iter().collect(), ..Installation::default() })
 }

@@ -8,12 +8,12 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use jiff::Timestamp;
 use no502::{
-    policy::{Exemption, Policies, Profile},
+    policy::{Policies, PolicyStore, Profile},
     review::Half,
     snapshot::Snapshot,
 };
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::stage::{self, Answer, Request, ask};
 
@@ -118,21 +118,28 @@ impl Transition {
     fn policies(&self, profile: Profile) -> Policies {
         let meta = &self.object["metadata"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let exemption = self.exemption.as_ref().map(|it| Exemption {
-            rule: it.rule.clone(),
-            namespace: text(&meta["namespace"]),
-            kind: text(&self.object["kind"]),
-            name: text(&meta["name"]),
-            reason: it.reason.clone(),
-            expires: it.expires.parse().unwrap(),
+        let exemption = self.exemption.as_ref().map(|it| {
+            let target = json!({ "kind": text(&self.object["kind"]), "name": text(&meta["name"]) });
+            json!({ "rule": it.rule, "target": target, "reason": it.reason, "expires": it.expires })
         });
-        Policies {
-            profile,
-            actions: self.actions.iter().map(|(rule, action)| (rule.clone(), action.parse().unwrap())).collect(),
-            exemptions: exemption.into_iter().collect(),
-            break_glass_groups: self.break_glass_groups.clone(),
-            ..Policies::default()
-        }
+        let policy = json!({
+            "apiVersion": no502::policy::API_VERSION,
+            "kind": "ClusterRolloutPolicy",
+            "metadata": { "name": "test" },
+            "spec": {
+                "settings": {
+                    "profile": profile.name(),
+                    "actions": self.actions,
+                    "breakGlassGroups": self.break_glass_groups,
+                },
+                "exemptions": exemption.into_iter().collect::<Vec<_>>(),
+            },
+        });
+        let mut store = PolicyStore::default();
+        assert!(store.apply(&policy));
+        let policies = store.policies();
+        assert!(policies.entries().all(|it| it.problems.is_empty()), "{policies:?}");
+        policies
     }
 
     fn snapshot(&self) -> Snapshot {

@@ -46,8 +46,9 @@ fn findings(rule: &Rule, object: &Value, cluster: &[Value]) -> Vec<(Finding, &'s
 fn file_findings(rule: &Rule, new: &Facts, snapshot: &Snapshot) -> Vec<(Finding, &'static str)> {
     let (Check::Injected(_), Facts::Workload(workload)) = (&rule.check, new) else { return Vec::new() };
     let policies = Policies::default();
+    let effective = policies.effective(&workload.meta.namespace, None, Some(workload));
     let found = verdict::file_findings(workload, snapshot, &policies).into_iter().filter(|it| it.rule == rule.id);
-    found.map(|it| (policies.action(it.rule, it.kind).name(), it)).map(|(action, it)| (it, action)).collect()
+    found.map(|it| (effective.action(it.rule, it.kind).name(), it)).map(|(action, it)| (it, action)).collect()
 }
 
 fn as_json(findings: &[(Finding, &'static str)]) -> Value {

@@ -1,0 +1,116 @@
+//! What a `ClusterRolloutPolicy` allows below itself: bounds, which hold every value within two ends, and locks, which keep
+//! the cluster's own.
+
+use std::collections::BTreeMap;
+
+use smol_str::{SmolStr, format_smolstr};
+
+use super::{Field, FieldValue};
+
+/// One end of a bound, and the policy that set it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The value, by its place in the setting's order.
+    pub rank: i64,
+    /// Name of the `ClusterRolloutPolicy`.
+    pub policy: SmolStr,
+}
+
+/// The least and the most that a setting may be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bound {
+    /// The least.
+    pub min: Option<End>,
+    /// The most.
+    pub max: Option<End>,
+}
+
+/// The bounds and locks of one policy, or of all that hold in one namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bounds, by setting.
+    pub bounds: BTreeMap<Field, Bound>,
+    /// The policy that locked a setting.
+    pub locks: BTreeMap<Field, SmolStr>,
+    /// Namespaces have no exemptions of their own.
+    pub exemptions_locked: Option<SmolStr>,
+    /// An exemption counts only while it ends within so many days.
+    pub exemption_days_max: Option<End>,
+}
+
+impl Limits {
+    /// Adds the limits of a policy of lower priority: bounds only tighten. Says what contradicts what is there, and is left out.
+    pub(super) fn add(&mut self, other: &Self) -> Vec<String> {
+        let mut conflicts = Vec::new();
+        for (field, bound) in &other.bounds {
+            conflicts.extend(self.bounds.entry(*field).or_default().tighten(*field, bound));
+        }
+        for (field, policy) in &other.locks {
+            self.locks.entry(*field).or_insert_with(|| policy.clone());
+        }
+        if self.exemptions_locked.is_none() {
+            self.exemptions_locked.clone_from(&other.exemptions_locked);
+        }
+        let days = [&self.exemption_days_max, &other.exemption_days_max];
+        self.exemption_days_max = days.into_iter().flatten().min_by_key(|it| it.rank).cloned();
+        conflicts
+    }
+
+    /// The value within the bounds, and which policy moved it; `None` if it is within them as it is.
+    #[must_use]
+    pub fn clamped(&self, field: Field, value: &FieldValue) -> Option<(FieldValue, &SmolStr)> {
+        let bound = self.bounds.get(&field)?;
+        let shape = field.definition().shape;
+        let rank = shape.rank(value)?;
+        let end = match (&bound.min, &bound.max) {
+            (Some(min), _) if rank < min.rank => min,
+            (_, Some(max)) if rank > max.rank => max,
+            _ => return None,
+        };
+        Some((shape.of_rank(end.rank)?, &end.policy))
+    }
+
+    /// An exemption from this rule that a namespace gives itself would undo a lock.
+    #[must_use]
+    pub fn forbids_exemption(&self, rule: &str) -> Option<&SmolStr> {
+        let own = Field::action_of(rule).and_then(|it| self.locks.get(&it));
+        self.exemptions_locked.as_ref().or(own)
+    }
+}
+
+impl Bound {
+    fn tighten(&mut self, field: Field, other: &Self) -> Option<String> {
+        let min = [&self.min, &other.min].into_iter().flatten().rev().max_by_key(|it| it.rank).cloned();
+        let max = [&self.max, &other.max].into_iter().flatten().min_by_key(|it| it.rank).cloned();
+        if let (Some(low), Some(high)) = (&min, &max)
+            && low.rank > high.rank
+        {
+            return Some(format!(
+                "the bound of {} leaves nothing between {low} and {high}; it is ignored",
+                field.path()
+            ));
+        }
+        (self.min, self.max) = (min, max);
+        None
+    }
+
+    /// `5 to 120`, `at least standard`.
+    #[must_use]
+    pub fn text(&self, field: Field) -> SmolStr {
+        let shape = field.definition().shape;
+        let word = |end: &End| shape.of_rank(end.rank).map(|it| it.to_string()).unwrap_or_default();
+        match (&self.min, &self.max) {
+            (Some(min), Some(max)) => format_smolstr!("{} to {}", word(min), word(max)),
+            (Some(min), None) => format_smolstr!("at least {}", word(min)),
+            (None, Some(max)) => format_smolstr!("at most {}", word(max)),
+            (None, None) => SmolStr::default(),
+        }
+    }
+}
+
+/// `its own` end of another policy is named by that policy.
+impl std::fmt::Display for End {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "that of ClusterRolloutPolicy \"{}\"", self.policy)
+    }
+}

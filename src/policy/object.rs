@@ -1,0 +1,387 @@
+//! A `ClusterRolloutPolicy` or a `RolloutPolicy`, read from its JSON. The API server has checked it against the schema, but the
+//! schema may be another version's, and files have been checked by nobody: what cannot be read is told, and the rest counts.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value as Json};
+use smol_str::SmolStr;
+use wildmatch::WildMatch;
+
+use super::{
+    Exemption, Field, FieldValue, Limits, PolicyName, Preset, Reach, Selector, Target,
+    limit::{Bound, End},
+    value::{quoted, quoted_json},
+};
+use crate::{nearest::nearest_word, rules};
+
+/// The API group of the policies, and its version.
+pub const API_VERSION: &str = "no502.dev/v1alpha1";
+
+/// The kind for a whole cluster.
+pub const CLUSTER_KIND: &str = "ClusterRolloutPolicy";
+
+/// The kind for one namespace.
+pub const NAMESPACED_KIND: &str = "RolloutPolicy";
+
+/// Most exemptions of one policy.
+pub const EXEMPTIONS_MAX: usize = 256;
+
+/// Longest reason, in characters.
+pub const REASON_CHARS_MAX: usize = 256;
+
+/// Priorities reach so far in both directions.
+pub const PRIORITY_MAX: i64 = 1_000_000;
+
+/// Most days that a bound on exemptions may allow: ten years.
+pub const EXEMPTION_DAYS_MAX: i64 = 3_650;
+
+/// Most problems of one policy that are kept.
+const PROBLEMS_MAX: usize = 32;
+
+/// Longest key of a field that is repeated, in characters.
+const KEY_CHARS_MAX: usize = 63;
+
+/// What a policy says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyObject {
+    /// Its name.
+    pub name: PolicyName,
+    /// `metadata.generation`; 0 in files.
+    pub generation: i64,
+    /// `namespaceSelector` or `workloadSelector`; `None` if it cannot be read, and then nothing is selected.
+    pub selector: Option<Selector>,
+    /// Of two policies of one level the higher priority wins.
+    pub priority: i64,
+    /// The settings.
+    pub values: Vec<(Field, FieldValue)>,
+    /// Bounds and locks.
+    pub limits: Limits,
+    /// The exemptions.
+    pub exemptions: Vec<Arc<Exemption>>,
+}
+
+/// A policy, and what of it could not be read: one line each, beginning with the field.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadPolicy {
+    /// What could be read.
+    pub policy: PolicyObject,
+    /// What could not.
+    pub problems: Vec<String>,
+}
+
+impl ReadPolicy {
+    /// Reads a policy; `None` for any other object, and for one without a name.
+    #[must_use]
+    pub fn read(object: &Json) -> Option<Self> {
+        let is_cluster = match object["kind"].as_str()? {
+            CLUSTER_KIND => true,
+            NAMESPACED_KIND => false,
+            _ => return None,
+        };
+        let metadata = &object["metadata"];
+        let name = metadata["name"].as_str().filter(|it| !it.is_empty())?;
+        if object["apiVersion"].as_str()?.split('/').next() != API_VERSION.split('/').next() {
+            return None;
+        }
+        let namespace = if is_cluster { "" } else { metadata["namespace"].as_str().unwrap_or_default() };
+        let name = PolicyName { namespace: namespace.into(), name: name.into() };
+        let mut reader = Reader { is_cluster, problems: Vec::new() };
+        let policy = reader.policy(object, name);
+        let mut problems = reader.problems;
+        problems.truncate(PROBLEMS_MAX);
+        Some(Self { policy, problems })
+    }
+}
+
+struct Reader {
+    is_cluster: bool,
+    problems: Vec<String>,
+}
+
+impl Reader {
+    fn policy(&mut self, object: &Json, name: PolicyName) -> PolicyObject {
+        if object["apiVersion"] != API_VERSION {
+            self.problems
+                .push(format!("apiVersion {} is not known; use {API_VERSION}", quoted_json(&object["apiVersion"])));
+        }
+        let mut policy = PolicyObject {
+            generation: object["metadata"]["generation"].as_i64().unwrap_or_default(),
+            selector: Some(Selector::default()),
+            priority: 0,
+            values: Vec::new(),
+            limits: Limits::default(),
+            exemptions: Vec::new(),
+            name,
+        };
+        for (key, value) in self.fields("spec", &object["spec"]) {
+            match key.as_str() {
+                "priority" => policy.priority = self.priority(value),
+                "namespaceSelector" if self.is_cluster => policy.selector = self.selector(key, value),
+                "workloadSelector" if !self.is_cluster => policy.selector = self.selector(key, value),
+                "settings" => self.settings(value, &mut policy.values),
+                "bounds" if self.is_cluster => self.bounds(value, &policy.name, &mut policy.limits),
+                "locked" if self.is_cluster => self.locked(value, &policy.name, &mut policy.limits),
+                "exemptions" => policy.exemptions = self.exemptions(value, &policy.name),
+                _ => self.unknown("spec", key, self.known_fields()),
+            }
+        }
+        policy
+    }
+
+    fn known_fields(&self) -> &'static [&'static str] {
+        if self.is_cluster {
+            &["priority", "namespaceSelector", "settings", "bounds", "locked", "exemptions"]
+        } else {
+            &["priority", "workloadSelector", "settings", "exemptions"]
+        }
+    }
+
+    /// The fields of an object; null counts as absent everywhere, as for the API server.
+    fn fields<'a>(&mut self, path: &str, json: &'a Json) -> Vec<(&'a String, &'a Json)> {
+        match json {
+            Json::Null => Vec::new(),
+            Json::Object(map) => map.iter().filter(|(_, value)| !value.is_null()).collect(),
+            other => {
+                self.problems.push(format!("{path}: {} is ignored; it is an object", quoted_json(other)));
+                Vec::new()
+            }
+        }
+    }
+
+    fn list<'a>(&mut self, path: &str, json: &'a Json) -> &'a [Json] {
+        if let Json::Array(list) = json {
+            return list;
+        }
+        self.problems.push(format!("{path}: {} is ignored; it is a list", quoted_json(json)));
+        &[]
+    }
+
+    fn unknown(&mut self, path: &str, key: &str, known: &[&'static str]) {
+        let near = nearest_word(key, known.iter().copied()).map(|it| format!("; did you mean {it}?"));
+        let key = quoted(key, KEY_CHARS_MAX);
+        self.problems.push(format!("{path}.{key} means nothing{}", near.unwrap_or_default()));
+    }
+
+    fn bad(&mut self, path: &str, json: &Json, allowed: &str) {
+        self.problems.push(format!("{path}: {} is ignored; use {allowed}", quoted_json(json)));
+    }
+
+    fn priority(&mut self, json: &Json) -> i64 {
+        let number = json.as_i64().filter(|it| (-PRIORITY_MAX..=PRIORITY_MAX).contains(it));
+        number.unwrap_or_else(|| {
+            self.bad("spec.priority", json, &format!("-{PRIORITY_MAX} to {PRIORITY_MAX}"));
+            0
+        })
+    }
+
+    fn selector(&mut self, key: &str, json: &Json) -> Option<Selector> {
+        let read = Selector::read(json);
+        read.map_err(|problem| self.problems.push(format!("spec.{key} {problem}; the policy selects nothing"))).ok()
+    }
+
+    fn settings(&mut self, json: &Json, values: &mut Vec<(Field, FieldValue)>) {
+        self.settings_below("", json, values);
+    }
+
+    /// Every setting below a path of objects: `injection.preStop.`.
+    fn settings_below(&mut self, prefix: &str, json: &Json, values: &mut Vec<(Field, FieldValue)>) {
+        let path = format!("spec.settings.{prefix}");
+        for (key, value) in self.fields(path.trim_end_matches('.'), json) {
+            let below = format!("{prefix}{key}");
+            if below == "injection.preStop.preset" {
+                self.preset(value, json, values);
+            } else if let Some(field) = Field::at(&below) {
+                self.setting(field, value, values);
+            } else if below == "actions" || has_settings_below(&below) {
+                self.settings_below(&format!("{below}."), value, values);
+            } else if prefix == "actions." {
+                let known = rules::ALL.iter().map(|it| it.id);
+                let near = nearest_word(key, known).map(|it| format!("; did you mean {it}?")).unwrap_or_default();
+                let key = quoted(key, KEY_CHARS_MAX);
+                self.problems.push(format!("spec.settings.actions: there is no rule {key}{near}"));
+            } else {
+                self.unknown(path.trim_end_matches('.'), key, &known_below(prefix));
+            }
+        }
+    }
+
+    fn setting(&mut self, field: Field, json: &Json, values: &mut Vec<(Field, FieldValue)>) {
+        let definition = field.definition();
+        let path = format!("spec.settings.{}", field.path());
+        if definition.reach == Reach::Cluster && !self.is_cluster {
+            self.problems.push(format!("{path} is ignored; a {CLUSTER_KIND} can set it"));
+            return;
+        }
+        match definition.shape.read_json(json) {
+            Some(value) => values.push((field, value)),
+            None => self.bad(&path, json, &definition.shape.allowed()),
+        }
+    }
+
+    /// A number beside a preset counts instead.
+    fn preset(&mut self, json: &Json, beside: &Json, values: &mut Vec<(Field, FieldValue)>) {
+        match Preset::ALL.iter().find(|it| Some(it.name()) == json.as_str()) {
+            Some(_) if !beside["sleepSeconds"].is_null() => {}
+            Some(preset) => values.push((Field::SleepSeconds, FieldValue::Preset(*preset))),
+            None => self.bad("spec.settings.injection.preStop.preset", json, &Preset::names()),
+        }
+    }
+
+    fn bounds(&mut self, json: &Json, policy: &PolicyName, limits: &mut Limits) {
+        for (index, item) in self.list("spec.bounds", json).iter().enumerate() {
+            let path = format!("spec.bounds[{index}]");
+            let read = read_bound(item, &policy.name);
+            match read {
+                Ok(Limit::Field(field, bound)) => {
+                    limits.bounds.insert(field, bound);
+                }
+                Ok(Limit::ExemptionDays(end)) => limits.exemption_days_max = Some(end),
+                Err(problem) => self.problems.push(format!("{path} {problem}")),
+            }
+        }
+    }
+
+    fn locked(&mut self, json: &Json, policy: &PolicyName, limits: &mut Limits) {
+        for (index, item) in self.list("spec.locked", json).iter().enumerate() {
+            let name = &policy.name;
+            match item.as_str() {
+                Some(EXEMPTIONS) => limits.exemptions_locked = Some(name.clone()),
+                Some("actions") => limits.locks.extend(Field::actions().map(|it| (it, name.clone()))),
+                path => match path.and_then(Field::at) {
+                    Some(field) => {
+                        limits.locks.insert(field, name.clone());
+                    }
+                    None => {
+                        let known: Vec<_> = Field::all().map(Field::path).collect();
+                        let near = nearest_word(path.unwrap_or_default(), known.iter().map(AsRef::as_ref));
+                        let near = near.map(|it| format!("; did you mean {it}?")).unwrap_or_default();
+                        self.problems.push(format!("spec.locked[{index}]: {} is no setting{near}", quoted_json(item)));
+                    }
+                },
+            }
+        }
+    }
+
+    fn exemptions(&mut self, json: &Json, policy: &PolicyName) -> Vec<Arc<Exemption>> {
+        let list = self.list("spec.exemptions", json);
+        if list.len() > EXEMPTIONS_MAX {
+            self.problems.push(format!("spec.exemptions: only the first {EXEMPTIONS_MAX} of {} count", list.len()));
+        }
+        let mut exemptions = Vec::new();
+        for (index, item) in list.iter().take(EXEMPTIONS_MAX).enumerate() {
+            match read_exemption(item, policy, index) {
+                Ok(exemption) => exemptions.push(Arc::new(exemption)),
+                Err(problem) => self.problems.push(format!("spec.exemptions[{index}]{problem}")),
+            }
+        }
+        exemptions
+    }
+}
+
+/// What `spec.locked` calls the exemptions of namespaces.
+pub const EXEMPTIONS: &str = "exemptions";
+
+/// What `spec.bounds` calls the days that an exemption may last.
+pub const EXEMPTION_DAYS: &str = "exemptionDays";
+
+fn has_settings_below(path: &str) -> bool {
+    super::field::DEFINITIONS.iter().any(|it| it.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// The names of the fields right below a prefix such as `injection.`.
+fn known_below(prefix: &str) -> Vec<&'static str> {
+    let mut known: Vec<&str> = super::field::DEFINITIONS
+        .iter()
+        .filter_map(|it| it.path.strip_prefix(prefix))
+        .filter_map(|it| it.split('.').next())
+        .collect();
+    known.extend(prefix.is_empty().then_some("actions"));
+    known.extend((prefix == "injection.preStop.").then_some("preset"));
+    known.dedup();
+    known
+}
+
+enum Limit {
+    Field(Field, Bound),
+    ExemptionDays(End),
+}
+
+/// Numbers have `min` and `max`, words `atLeast` and `atMost`.
+fn read_bound(json: &Json, policy: &SmolStr) -> Result<Limit, String> {
+    let map = json.as_object().ok_or("is no object")?;
+    let name = json["field"].as_str().unwrap_or_default();
+    let known = ["field", "min", "max", "atLeast", "atMost"];
+    if let Some(key) = map.keys().find(|it| !known.contains(&it.as_str())) {
+        return Err(format!(".{} means nothing", quoted(key, KEY_CHARS_MAX)));
+    }
+    if name == EXEMPTION_DAYS {
+        let days = json["max"].as_i64().filter(|it| (1..=EXEMPTION_DAYS_MAX).contains(it));
+        let rank = days.ok_or_else(|| format!("of {EXEMPTION_DAYS} needs max: 1 to {EXEMPTION_DAYS_MAX}"))?;
+        return Ok(Limit::ExemptionDays(End { rank, policy: policy.clone() }));
+    }
+    let field = Field::at(name).filter(|it| it.can_be_bounded()).ok_or_else(|| {
+        let known: Vec<_> = Field::all().filter(|it| it.can_be_bounded()).map(Field::path).collect();
+        let near = nearest_word(name, known.iter().map(AsRef::as_ref));
+        let near = near.map(|it| format!("; did you mean {it}?")).unwrap_or_default();
+        format!(".field: {} is no setting with an order{near}", quoted_json(&json["field"]))
+    })?;
+    let shape = field.definition().shape;
+    let end = |keys: [&str; 2]| -> Result<Option<End>, String> {
+        let mut given = keys.into_iter().filter(|it| !json[*it].is_null());
+        let Some(key) = given.next() else { return Ok(None) };
+        let value = shape.read_json(&json[key]);
+        let rank = value.and_then(|it| shape.rank(&it));
+        let rank = rank.ok_or_else(|| format!(".{key} of {name}: use {}", shape.allowed()))?;
+        Ok(Some(End { rank, policy: policy.clone() }))
+    };
+    let bound = Bound { min: end(["min", "atLeast"])?, max: end(["max", "atMost"])? };
+    match (&bound.min, &bound.max) {
+        (None, None) => Err(format!("of {name} bounds nothing; give min, max, atLeast or atMost")),
+        (Some(min), Some(max)) if min.rank > max.rank => {
+            Err(format!("of {name} leaves nothing: its min is above its max"))
+        }
+        _ => Ok(Limit::Field(field, bound)),
+    }
+}
+
+fn read_exemption(json: &Json, policy: &PolicyName, index: usize) -> Result<Exemption, String> {
+    let map = json.as_object().ok_or(" is no object")?;
+    known_keys(map, &["rule", "target", "reason", "expires"])?;
+    let rule = json["rule"].as_str().unwrap_or_default();
+    let known = rules::find(rule).ok_or_else(|| {
+        let near = nearest_word(rule, rules::ALL.iter().map(|it| it.id));
+        format!(
+            ": there is no rule {}{}",
+            quoted_json(&json["rule"]),
+            near.map(|it| format!("; did you mean {it}?")).unwrap_or_default()
+        )
+    })?;
+    let target = json["target"].as_object().ok_or(".target is missing; give kind and name")?;
+    known_keys(target, &["kind", "name", "container"]).map_err(|it| format!(".target{it}"))?;
+    let text = |key: &str| target.get(key).and_then(Json::as_str).filter(|it| !it.is_empty());
+    let kind = text("kind").ok_or(".target.kind is missing; use the kind of the object, such as Deployment")?;
+    let name = text("name").ok_or(".target.name is missing; use a name, * stands for any letters")?;
+    let reason = json["reason"].as_str().map(str::trim).filter(|it| !it.is_empty());
+    let reason = reason.ok_or(".reason is missing; say why this is accepted")?;
+    let expires = json["expires"].as_str().and_then(|it| it.parse::<Timestamp>().ok());
+    let expires = expires.ok_or(".expires is no time; use a date such as 2027-01-31T00:00:00Z")?;
+    Ok(Exemption {
+        rule: known.id,
+        target: Target {
+            kind: kind.into(),
+            name: WildMatch::new(name),
+            container: text("container").map(SmolStr::new),
+        },
+        reason: quoted(reason, REASON_CHARS_MAX).into(),
+        expires,
+        policy: policy.clone(),
+        index,
+    })
+}
+
+fn known_keys(map: &Map<String, Json>, known: &[&'static str]) -> Result<(), String> {
+    let Some(key) = map.keys().find(|it| !known.contains(&it.as_str())) else { return Ok(()) };
+    let near = nearest_word(key, known.iter().copied()).map(|it| format!("; did you mean {it}?")).unwrap_or_default();
+    Err(format!(".{} means nothing{near}", quoted(key, KEY_CHARS_MAX)))
+}

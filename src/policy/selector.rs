@@ -1,0 +1,146 @@
+//! A label selector (`metav1.LabelSelector`) over the labels that facts have.
+
+use serde_json::Value as Json;
+use smol_str::SmolStr;
+
+use crate::facts::Labels;
+
+/// Which labels are meant. Empty means all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selector(Vec<Requirement>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Requirement {
+    key: SmolStr,
+    operator: Operator,
+    values: Vec<SmolStr>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+}
+
+impl Selector {
+    /// True if it selects everything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// True for labels that meet every requirement. `implied` is one more label, unless the labels have its key.
+    #[must_use]
+    pub fn matches(&self, labels: &Labels, implied: Option<(&str, &str)>) -> bool {
+        self.0.iter().all(|requirement| {
+            let implied = || implied.filter(|(key, _)| *key == requirement.key).map(|(_, value)| value);
+            let value = labels.get(&requirement.key).or_else(implied);
+            let is_listed = value.is_some_and(|it| requirement.values.iter().any(|wanted| wanted == it));
+            match requirement.operator {
+                Operator::In => is_listed,
+                Operator::NotIn => !is_listed,
+                Operator::Exists => value.is_some(),
+                Operator::DoesNotExist => value.is_none(),
+            }
+        })
+    }
+
+    /// Reads `matchLabels` and `matchExpressions`.
+    ///
+    /// # Errors
+    /// What cannot be read, below the selector, and what it should be.
+    pub(super) fn read(json: &Json) -> Result<Self, String> {
+        let Some(object) = json.as_object() else { return Err("is no label selector".to_owned()) };
+        let mut requirements = Vec::new();
+        for (key, value) in object {
+            match key.as_str() {
+                "matchLabels" => requirements.extend(read_labels(value)?),
+                "matchExpressions" => requirements.extend(read_expressions(value)?),
+                other => return Err(format!("has no field {other}; use matchLabels or matchExpressions")),
+            }
+        }
+        Ok(Self(requirements))
+    }
+}
+
+fn read_labels(json: &Json) -> Result<Vec<Requirement>, String> {
+    let labels = json.as_object().ok_or("matchLabels is no map of labels")?;
+    let requirement = |(key, value): (&String, &Json)| {
+        let value = value.as_str().ok_or_else(|| format!("matchLabels {key} is no text"))?;
+        Ok(Requirement { key: key.into(), operator: Operator::In, values: vec![value.into()] })
+    };
+    labels.iter().map(requirement).collect()
+}
+
+fn read_expressions(json: &Json) -> Result<Vec<Requirement>, String> {
+    let list = json.as_array().ok_or("matchExpressions is no list")?;
+    list.iter().map(read_expression).collect()
+}
+
+fn read_expression(json: &Json) -> Result<Requirement, String> {
+    let key = json["key"].as_str().filter(|it| !it.is_empty()).ok_or("matchExpressions: a key is missing")?;
+    let operator = match json["operator"].as_str() {
+        Some("In") => Operator::In,
+        Some("NotIn") => Operator::NotIn,
+        Some("Exists") => Operator::Exists,
+        Some("DoesNotExist") => Operator::DoesNotExist,
+        _ => return Err(format!("matchExpressions {key}: use the operator In, NotIn, Exists or DoesNotExist")),
+    };
+    let texts = |it: &Json| it.as_array().and_then(|it| it.iter().map(|it| it.as_str().map(SmolStr::new)).collect());
+    let values: Vec<SmolStr> = match &json["values"] {
+        Json::Null => Vec::new(),
+        other => texts(other).ok_or_else(|| format!("matchExpressions {key}: values is no list of texts"))?,
+    };
+    if matches!(operator, Operator::In | Operator::NotIn) == values.is_empty() {
+        return Err(format!("matchExpressions {key}: In and NotIn need values, Exists and DoesNotExist take none"));
+    }
+    Ok(Requirement { key: key.into(), operator, values })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn selects(selector: &Json, labels: &[(&str, &str)]) -> bool {
+        Selector::read(selector).unwrap().matches(&labels.iter().copied().collect(), Some(("implied", "shop")))
+    }
+
+    #[test]
+    fn every_requirement_has_to_be_met() {
+        let selector = json!({
+            "matchLabels": { "team": "a" },
+            "matchExpressions": [
+                { "key": "tier", "operator": "NotIn", "values": ["batch"] },
+                { "key": "env", "operator": "Exists" },
+                { "key": "old", "operator": "DoesNotExist" },
+                { "key": "implied", "operator": "In", "values": ["shop", "till"] },
+            ],
+        });
+        assert!(selects(&selector, &[("team", "a"), ("env", "")]));
+        assert!(!selects(&selector, &[("team", "b"), ("env", "")]));
+        assert!(!selects(&selector, &[("team", "a"), ("env", ""), ("tier", "batch")]));
+        assert!(!selects(&selector, &[("team", "a")]));
+        assert!(!selects(&selector, &[("team", "a"), ("env", ""), ("old", "")]));
+        assert!(!selects(&selector, &[("team", "a"), ("env", ""), ("implied", "other")]));
+        assert!(selects(&json!({}), &[]));
+    }
+
+    #[test]
+    fn what_is_no_selector_says_so() {
+        for odd in [
+            json!([]),
+            json!({ "matchlabels": {} }),
+            json!({ "matchLabels": { "a": 1 } }),
+            json!({ "matchExpressions": [{ "key": "a", "operator": "in", "values": ["b"] }] }),
+            json!({ "matchExpressions": [{ "key": "a", "operator": "In" }] }),
+            json!({ "matchExpressions": [{ "operator": "Exists" }] }),
+            json!({ "matchExpressions": [7] }),
+        ] {
+            assert!(Selector::read(&odd).is_err(), "{odd}");
+        }
+    }
+}

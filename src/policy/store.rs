@@ -1,0 +1,193 @@
+//! Where policies and namespaces arrive: the mutable side of [`Policies`]. Only what a change touches is worked out again. A
+//! policy that cannot be read leaves its last good version in force.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use rustc_hash::FxHashSet;
+use serde_json::Value as Json;
+use smol_str::SmolStr;
+
+use super::{
+    Field, FieldValue, Policies, PolicyName, PolicyObject, ReadPolicy,
+    set::{Entry, rank},
+};
+use crate::facts::Labels;
+
+/// What the server was started with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Installation {
+    /// Where no502 itself runs; nothing is checked there.
+    pub own_namespace: String,
+    /// What flags set.
+    pub values: Vec<(Field, FieldValue)>,
+}
+
+/// The namespace no502 is installed in, if nobody says otherwise.
+pub const OWN_NAMESPACE: &str = "no502-system";
+
+impl Default for Installation {
+    fn default() -> Self {
+        Self { own_namespace: OWN_NAMESPACE.to_owned(), values: Vec::new() }
+    }
+}
+
+impl Installation {
+    /// The same, with one more setting, as an annotation would write it.
+    ///
+    /// # Errors
+    /// When the text is none of the setting's values; says which are.
+    pub fn with(mut self, field: Field, text: &str) -> Result<Self, String> {
+        let shape = field.definition().shape;
+        let value = shape.read_text(text).ok_or_else(|| format!("\"{text}\": use {}", shape.allowed()))?;
+        self.values.push((field, value));
+        Ok(self)
+    }
+}
+
+/// Takes policies and namespaces, gives [`Policies`].
+#[derive(Debug, Default)]
+pub struct PolicyStore {
+    installation: Arc<Installation>,
+    entries: BTreeMap<PolicyName, Arc<Entry>>,
+    namespaces: BTreeMap<SmolStr, Labels>,
+    /// Namespaces about which the cluster says something new.
+    changed: BTreeSet<SmolStr>,
+    /// Names seen since a list began.
+    listing: [Option<FxHashSet<PolicyName>>; 2],
+    published: Policies,
+}
+
+impl PolicyStore {
+    /// Without policies.
+    #[must_use]
+    pub fn new(installation: Installation) -> Self {
+        let published = Policies::new(installation);
+        Self { installation: Arc::clone(&published.installation), published, ..Self::default() }
+    }
+
+    /// Adds or replaces a policy; any other object is left aside. True if something changed.
+    pub fn apply(&mut self, object: &Json) -> bool {
+        let Some(ReadPolicy { policy, problems }) = ReadPolicy::read(object) else { return false };
+        let name = policy.name.clone();
+        if let Some(seen) = &mut self.listing[list_of(&name)] {
+            seen.insert(name.clone());
+        }
+        let generation = policy.generation;
+        let known = self.entries.get(&name);
+        let last_good = known.filter(|it| !problems.is_empty() && (it.problems.is_empty() || it.is_last_good()));
+        let policy = last_good.map_or_else(|| Arc::new(policy), |it| Arc::clone(&it.policy));
+        let entry = Entry { policy, problems, generation };
+        if known.is_some_and(|it| **it == entry) {
+            return false;
+        }
+        self.touch(&name);
+        self.entries.insert(name.clone(), Arc::new(entry));
+        self.touch(&name);
+        true
+    }
+
+    /// Takes a policy out.
+    pub fn remove(&mut self, name: &PolicyName) {
+        if let Some(seen) = &mut self.listing[list_of(name)] {
+            seen.remove(name);
+        }
+        self.touch(name);
+        self.entries.remove(name);
+    }
+
+    /// A full list begins, of `ClusterRolloutPolicies` or of `RolloutPolicies`. What was known stays in force until it ends.
+    pub fn start_list(&mut self, is_cluster: bool) {
+        self.listing[usize::from(is_cluster)] = Some(FxHashSet::default());
+    }
+
+    /// A full list is complete: what it did not name is gone.
+    pub fn finish_list(&mut self, is_cluster: bool) {
+        let seen = self.listing[usize::from(is_cluster)].take().unwrap_or_default();
+        let gone = |it: &&PolicyName| it.namespace.is_empty() == is_cluster && !seen.contains(*it);
+        let gone: Vec<PolicyName> = self.entries.keys().filter(gone).cloned().collect();
+        gone.iter().for_each(|it| self.remove(it));
+    }
+
+    /// Adds a namespace or its new labels; `None` when it is gone.
+    pub fn set_namespace(&mut self, name: &SmolStr, labels: Option<&Labels>) {
+        if self.namespaces.get(name) == labels {
+            return;
+        }
+        match labels {
+            Some(labels) => self.namespaces.insert(name.clone(), labels.clone()),
+            None => self.namespaces.remove(name),
+        };
+        self.changed.insert(name.clone());
+    }
+
+    /// The namespaces that a policy is for are to be worked out again.
+    fn touch(&mut self, name: &PolicyName) {
+        let Some(entry) = self.entries.get(name) else { return };
+        if !name.namespace.is_empty() {
+            self.changed.insert(name.namespace.clone());
+            return;
+        }
+        let is_for = |(namespace, labels): &(&SmolStr, &Labels)| {
+            let implied = Some(("kubernetes.io/metadata.name", namespace.as_str()));
+            entry.policy.selector.as_ref().is_none_or(|it| it.matches(labels, implied))
+        };
+        let namespaces: Vec<SmolStr> = self.namespaces.iter().filter(is_for).map(|(name, _)| name.clone()).collect();
+        self.changed.extend(namespaces);
+        // Also where no namespace is known yet.
+        self.changed.insert(SmolStr::default());
+    }
+
+    /// The policies of this moment. Costs what changed since the last ones.
+    pub fn policies(&mut self) -> Policies {
+        let changed = std::mem::take(&mut self.changed);
+        if changed.is_empty() {
+            return self.published.clone();
+        }
+        let mut policies = Policies { installation: Arc::clone(&self.installation), ..self.published.clone() };
+        // An empty namespace sorts first.
+        let cluster = self.entries.iter().take_while(|(name, _)| name.namespace.is_empty());
+        policies.cluster = sorted(cluster.map(|(_, it)| &it.policy)).into();
+        policies.entries = Arc::new(self.entries.clone());
+        for name in changed {
+            let first = PolicyName { namespace: name.clone(), name: SmolStr::default() };
+            let own = self.entries.range(first..).take_while(|(it, _)| it.namespace == name && !name.is_empty());
+            let own = sorted(own.map(|(_, it)| &it.policy));
+            if own.is_empty() {
+                policies.own.remove(&name)
+            } else {
+                policies.own.insert(name.clone(), own.into())
+            };
+            policies.bases.remove(&name);
+        }
+        if policies.is_plain() {
+            policies.bases.clear();
+        } else {
+            self.fill_bases(&mut policies);
+        }
+        self.published = policies.clone();
+        policies
+    }
+
+    fn fill_bases(&self, policies: &mut Policies) {
+        for (name, labels) in &self.namespaces {
+            if !policies.bases.contains_key(name) {
+                let base = policies.new_base(name, labels.clone());
+                policies.bases.insert(name.clone(), Arc::new(base));
+            }
+        }
+    }
+}
+
+fn list_of(name: &PolicyName) -> usize {
+    usize::from(name.namespace.is_empty())
+}
+
+/// Those that count least first; of two equals the one whose name comes first counts more.
+fn sorted<'a>(policies: impl Iterator<Item = &'a Arc<PolicyObject>>) -> Vec<Arc<PolicyObject>> {
+    let mut sorted: Vec<Arc<PolicyObject>> = policies.cloned().collect();
+    sorted.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| b.name.cmp(&a.name)));
+    sorted
+}
