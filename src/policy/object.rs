@@ -13,7 +13,7 @@ use super::{
     limit::{Bound, End},
     value::{quoted, quoted_json},
 };
-use crate::{nearest::nearest_word, rules};
+use crate::{facts::Labels, nearest::nearest_word, rules};
 
 /// The API group of the policies, and its version.
 pub const API_VERSION: &str = "no502.dev/v1alpha1";
@@ -59,6 +59,17 @@ pub struct PolicyObject {
     pub limits: Limits,
     /// The exemptions.
     pub exemptions: Vec<Arc<Exemption>>,
+}
+
+/// The label that every Namespace has, and that nobody can take off.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+impl PolicyObject {
+    /// True for a `ClusterRolloutPolicy` that is for the namespace of that name, with these labels.
+    #[must_use]
+    pub fn selects_namespace(&self, name: &str, labels: &Labels) -> bool {
+        self.selector.as_ref().is_some_and(|it| it.matches(labels, Some((NAME_LABEL, name))))
+    }
 }
 
 /// A policy, and what of it could not be read: one line each, beginning with the field.

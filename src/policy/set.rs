@@ -15,9 +15,6 @@ use super::{
 };
 use crate::facts::{Labels, Namespace, Workload};
 
-/// The label that every Namespace has, and that nobody can take off.
-const NAME_LABEL: &str = "kubernetes.io/metadata.name";
-
 /// Most problems of policies that one write is told of.
 const POLICY_PROBLEMS_TOLD_MAX: usize = 4;
 
@@ -195,8 +192,7 @@ impl Policies {
         labels: &Labels,
         is_recorded: bool,
     ) -> (Resolution, Vec<Tie>, Vec<&Arc<PolicyObject>>) {
-        let implied = Some((NAME_LABEL, namespace));
-        let is_selected = |it: &&Arc<PolicyObject>| it.selector.as_ref().is_some_and(|it| it.matches(labels, implied));
+        let is_selected = |it: &&Arc<PolicyObject>| it.selects_namespace(namespace, labels);
         let selected: Vec<&Arc<PolicyObject>> = self.cluster.iter().filter(is_selected).collect();
         let mut limits = Limits::default();
         let mut conflicts = Vec::new();
