@@ -64,15 +64,13 @@ fn setting(field: Field) -> Json {
     described(shape(definition.shape), &about)
 }
 
-/// The first sentence of its manual page.
+/// The first sentence of its manual page, without the list that may follow.
 fn about_rule(id: &str) -> String {
     let docs = rules::find(id).map(|it| it.docs).unwrap_or_default();
     let lines = docs.lines().map(str::trim).skip_while(|it| it.is_empty() || it.starts_with('#'));
     let paragraph = lines.take_while(|it| !it.is_empty()).collect::<Vec<_>>().join(" ");
-    match paragraph.split_once(". ") {
-        Some((sentence, _)) => format!("{sentence}."),
-        None => paragraph,
-    }
+    let end = [". ", ": - "].into_iter().filter_map(|it| paragraph.find(it)).min().unwrap_or(paragraph.len());
+    format!("{}.", paragraph[..end].trim_end_matches('.'))
 }
 
 fn described(mut schema: Json, about: &str) -> Json {
