@@ -129,7 +129,7 @@ fn exemptions() -> Json {
     })
 }
 
-/// The reader takes any word for a kind, but one in another style is no kind; and an empty container for any.
+/// The reader takes any word for a kind, but one in another style is no kind; and an empty container, or a number, for any.
 fn target() -> Json {
     json!({
         "type": "object",
