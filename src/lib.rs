@@ -24,6 +24,7 @@
 //! | what is injected | [`inject`], [`patch`] |
 //! | what the API server sends and gets | [`review`], [`warning`] |
 //! | the ports, certificates, watches | [`server`], [`certs`], [`watch`] |
+//! | what a policy's own object says about it | [`policy`] (`audit.rs`), [`policy_status`] |
 //! | files and folders of manifests, and what is said about them | [`manifest`], [`check`], [`report`] |
 //! | the edits of manifest text that `no502 fix` makes | [`fix`] |
 //! | what `kubectl apply` installs | [`deploy`] |
@@ -51,6 +52,7 @@ pub mod metrics;
 pub mod nearest;
 pub mod patch;
 pub mod policy;
+pub mod policy_status;
 pub mod report;
 pub mod review;
 pub mod rule;
