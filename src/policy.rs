@@ -3,6 +3,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod annotations;
+mod audit;
 mod effective;
 mod exemption;
 mod field;

@@ -16,7 +16,7 @@ const CORE: [&str; 13] = [
     "warning",
 ];
 /// Modules that may do I/O, or only hold others.
-const EDGES: [&str; 15] = [
+const EDGES: [&str; 16] = [
     "certs",
     "check",
     "cli",
@@ -27,6 +27,7 @@ const EDGES: [&str; 15] = [
     "main",
     "manifest",
     "metrics",
+    "policy_status",
     "recheck",
     "report",
     "server",
