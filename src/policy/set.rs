@@ -144,9 +144,9 @@ impl Policies {
         facts: Option<&Namespace>,
         workload: Option<&Workload>,
     ) -> Vec<(&'a PolicyObject, bool)> {
-        let (labels, implied) = (self.labels(namespace, facts), Some((NAME_LABEL, namespace)));
-        let is_selected = |it: &PolicyObject| it.selector.as_ref().is_some_and(|it| it.matches(&labels, implied));
-        let cluster = self.cluster.iter().filter(|it| is_selected(it) || it.selector.is_none());
+        let labels = self.labels(namespace, facts);
+        let cluster =
+            self.cluster.iter().filter(|it| it.selects_namespace(namespace, &labels) || it.selector.is_none());
         let cluster = cluster.map(|it| (&**it, it.selector.is_some()));
         cluster.chain(self.own_policies(namespace).iter().map(|it| (&**it, selects(it, workload)))).collect()
     }
