@@ -25,6 +25,7 @@
 //! | what a change of policy means for what exists | [`preview`] |
 //! | what the API server sends and gets | [`review`], [`warning`] |
 //! | the ports, certificates, watches | [`server`], [`certs`], [`watch`] |
+//! | what a policy's own object says about it | [`policy`] (`audit.rs`), [`policy_status`] |
 //! | files and folders of manifests, and what is said about them | [`manifest`], [`check`], [`report`] |
 //! | the edits of manifest text that `no502 fix` makes | [`fix`] |
 //! | what `kubectl apply` installs | [`deploy`] |
@@ -54,6 +55,7 @@ pub mod metrics;
 pub mod nearest;
 pub mod patch;
 pub mod policy;
+pub mod policy_status;
 pub mod preview;
 pub mod report;
 pub mod review;

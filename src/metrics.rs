@@ -13,7 +13,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::review::{Half, Summary};
+use crate::{
+    policy::{CLUSTER_KIND, NAMESPACED_KIND, Policies},
+    review::{Half, Summary},
+};
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -55,6 +58,12 @@ struct ReasonLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PolicyLabels {
+    kind: &'static str,
+    state: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -103,6 +112,9 @@ impl Overload {
     }
 }
 
+/// How much of a policy is in force: all, what can be read, or an earlier version.
+const POLICY_STATES: [&str; 3] = ["accepted", "unreadable", "last-good"];
+
 /// Points in time that become durations when somebody scrapes.
 #[derive(Debug, Default)]
 struct Moments {
@@ -127,6 +139,8 @@ pub struct Metrics {
     cache_synced: Family<KindLabel, Gauge>,
     cache_age: Family<KindLabel, Gauge>,
     watch_restarts: Family<KindLabel, Counter>,
+    policies: Family<PolicyLabels, Gauge>,
+    policy_reloads: Counter,
     certificate_seconds: Family<CertificateLabel, Gauge>,
     certificate_errors: Family<ReasonLabel, Counter>,
     moments: Mutex<Moments>,
@@ -157,6 +171,8 @@ impl Metrics {
             cache_synced: Family::default(),
             cache_age: Family::default(),
             watch_restarts: Family::default(),
+            policies: Family::default(),
+            policy_reloads: Counter::default(),
             certificate_seconds: Family::default(),
             certificate_errors: Family::default(),
             moments: Mutex::default(),
@@ -187,6 +203,12 @@ impl Metrics {
         registry.register("cache_synced", "1 once all objects of the kind were listed", self.cache_synced.clone());
         registry.register("cache_age_seconds", "Time since the watch was last heard of", self.cache_age.clone());
         registry.register("watch_restarts", "Watches that broke and were started again", self.watch_restarts.clone());
+        registry.register(
+            "policies",
+            "Policies by kind: accepted, unreadable in part, or in force by their last good version",
+            self.policies.clone(),
+        );
+        registry.register("policy_reloads", "Changes of policies put in force", self.policy_reloads.clone());
         registry.register(
             "certificate_expiry_seconds",
             "Time until the certificate expires; negative when it has",
@@ -263,6 +285,26 @@ impl Metrics {
     /// Counts a watch that broke and was started again.
     pub fn watch_restarted(&self, kind: &'static str) {
         self.watch_restarts.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    /// Counts a change of policies that was put in force, and says how many there are of each state.
+    pub fn policies_reloaded(&self, policies: &Policies) {
+        self.policy_reloads.inc();
+        let mut counts: BTreeMap<(&'static str, &'static str), i64> = BTreeMap::new();
+        for entry in policies.entries() {
+            let state = match (entry.problems.is_empty(), entry.is_last_good()) {
+                (true, _) => POLICY_STATES[0],
+                (false, false) => POLICY_STATES[1],
+                (false, true) => POLICY_STATES[2],
+            };
+            *counts.entry((entry.policy.name.kind(), state)).or_default() += 1;
+        }
+        for kind in [CLUSTER_KIND, NAMESPACED_KIND] {
+            for state in POLICY_STATES {
+                let count = counts.get(&(kind, state)).copied().unwrap_or_default();
+                self.policies.get_or_create(&PolicyLabels { kind, state }).set(count);
+            }
+        }
     }
 
     /// Says when a certificate expires.

@@ -49,7 +49,7 @@ impl fmt::Debug for dyn Reviewer {
 pub struct Live {
     /// Swapped by the watches.
     pub snapshot: Arc<ArcSwap<Snapshot>>,
-    /// What the command line says, and the policies of the cluster.
+    /// What the command line says, and the policies of the cluster; swapped in the same turn.
     pub policies: Arc<ArcSwap<Policies>>,
     /// Told when the API server was seen to drop a sleep that had been injected.
     pub sleep_dropped: Arc<Notify>,

@@ -67,6 +67,13 @@ fn order_does_not_matter(world: &PolicyWorld, expected: &Effective, dice: &mut D
         store.set_namespace(&namespace.meta.name, Some(&namespace.labels));
     }
     for policy in &shuffled {
+        if dice.chance(30) && ReadPolicy::read(&policy.0).unwrap().problems.is_empty() {
+            // An earlier version, for other namespaces or workloads. A bad new version would leave it in force.
+            let mut earlier = policy.0.clone();
+            earlier["spec"] = policy_worlds::policy(dice, 0)["spec"].take();
+            store.apply(&earlier);
+            store.policies();
+        }
         store.apply(&policy.0);
         if dice.chance(30) {
             store.policies();

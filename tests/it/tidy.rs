@@ -16,7 +16,7 @@ const CORE: [&str; 14] = [
     "verdict", "warning",
 ];
 /// Modules that may do I/O, or only hold others.
-const EDGES: [&str; 14] = [
+const EDGES: [&str; 15] = [
     "certs",
     "check",
     "cli",
@@ -26,6 +26,7 @@ const EDGES: [&str; 14] = [
     "main",
     "manifest",
     "metrics",
+    "policy_status",
     "recheck",
     "report",
     "server",
