@@ -173,13 +173,15 @@ fn reason() -> Json {
     })
 }
 
-/// Times are written as everywhere in the API (RFC 3339), though the reader knows more ways. The last year is the last whole one
-/// of which the reader knows every moment, in whatever time zone.
+/// Times are written as everywhere in the API (RFC 3339), though the reader knows more ways. The last year is the last one of
+/// which the reader knows every moment.
 fn expires() -> Json {
     json!({
         "type": "string",
         "format": "date-time",
         "maxLength": 64,
+        // The format takes +01:60 for an offset. Everything else is left to the format: its message is the better one.
+        "pattern": "(^.{0,2}|[^:]..|:[^6-9].|:.[^0-9])$",
         "description": "From then on the exemption does not count, such as 2027-01-31T00:00:00Z.",
         "x-kubernetes-validations": [rule("self < timestamp('9999-01-01T00:00:00Z')", "use a year before 9999")],
     })

@@ -19,17 +19,20 @@ use crate::{
 const VERSIONS: &[Version] = &[Version::V1_37, Version::V1_33];
 
 pub(crate) fn trials() -> Vec<E2e> {
-    vec![
-        E2e::shared("refusals_say_the_fix", VERSIONS, refusals_say_the_fix),
-        E2e::shared("reader_and_api_server_agree", VERSIONS, reader_and_api_server_agree),
-        E2e::shared("what_is_unknown_is_refused_or_dropped", VERSIONS, what_is_unknown_is_refused_or_dropped),
-        E2e::shared("columns_and_explanations", VERSIONS, columns_and_explanations),
-        E2e::shared("two_managers_share_a_policy", VERSIONS, two_managers_share_a_policy),
-        E2e::shared("definitions_are_applied_again", VERSIONS, definitions_are_applied_again),
-    ]
+    vec![E2e::own("policies_in_kubectl", VERSIONS, policies_in_kubectl)]
 }
 
-/// Selects no namespace of the shared control plane.
+/// In a control plane of its own: another trial may be installing the same definitions at this moment.
+fn policies_in_kubectl(cluster: &ControlPlane) -> anyhow::Result<()> {
+    definitions_are_applied_again(cluster, &install(cluster)?).context("definitions are applied again")?;
+    refusals_say_the_fix(cluster).context("refusals say the fix")?;
+    reader_and_api_server_agree(cluster).context("reader and API server agree")?;
+    what_is_unknown_is_refused_or_dropped(cluster).context("what is unknown is refused or dropped")?;
+    columns_and_explanations(cluster).context("columns and explanations")?;
+    two_managers_share_a_policy(cluster).context("two managers share a policy")
+}
+
+/// Selects no namespace.
 const NOBODY: &str = "namespaceSelector: {matchLabels: {no502-test: nobody}}";
 const GROUP_VERSION: &str = "no502.dev/v1alpha1";
 
@@ -55,7 +58,6 @@ fn complaints(said: &Output) -> Vec<&str> {
 }
 
 fn refusals_say_the_fix(cluster: &ControlPlane) -> anyhow::Result<()> {
-    install(cluster)?;
     for refusal in refusals() {
         let said = cluster.kubectl(&["create", "--dry-run=server", "-f", "-"], Some(&refusal.policy.to_string()))?;
         let complaints = complaints(&said);
@@ -70,7 +72,6 @@ fn refusals_say_the_fix(cluster: &ControlPlane) -> anyhow::Result<()> {
 
 /// Asked strictly, the API server stores what the reader reads, and refuses what it complains about.
 fn reader_and_api_server_agree(cluster: &ControlPlane) -> anyhow::Result<()> {
-    install(cluster)?;
     let api = cluster.api()?;
     let (mut stored, mut refused, mut odd) = (0, 0, Vec::new());
     for policy in limits() {
@@ -93,7 +94,6 @@ fn reader_and_api_server_agree(cluster: &ControlPlane) -> anyhow::Result<()> {
 }
 
 fn what_is_unknown_is_refused_or_dropped(cluster: &ControlPlane) -> anyhow::Result<()> {
-    install(cluster)?;
     let namespace = cluster.namespace()?;
     let policy = |spec: &str| {
         format!(
@@ -122,7 +122,6 @@ fn what_is_unknown_is_refused_or_dropped(cluster: &ControlPlane) -> anyhow::Resu
 }
 
 fn columns_and_explanations(cluster: &ControlPlane) -> anyhow::Result<()> {
-    install(cluster)?;
     let namespace = cluster.namespace()?;
     let name = format!("columns-{namespace}");
     let policies = format!(
@@ -155,7 +154,7 @@ fn columns_and_explanations(cluster: &ControlPlane) -> anyhow::Result<()> {
     let (of_cluster, of_namespace) =
         (format!("clusterrolloutpolicy.no502.dev/{name}"), format!("rolloutpolicy.no502.dev/{name}"));
     let expected = [
-        "NAMESPACE NAME PRIORITY ACCEPTED DEGRADED NAMESPACES EXEMPTIONS AGE".to_owned(),
+        "NAME PRIORITY ACCEPTED DEGRADED NAMESPACES EXEMPTIONS AGE".to_owned(),
         format!("{of_cluster} 7 True False 12 3"),
         "NAMESPACE NAME PRIORITY ACCEPTED DEGRADED EXEMPTIONS AGE".to_owned(),
         format!("{namespace} {of_namespace} 0 True False 3"),
@@ -189,7 +188,6 @@ fn columns_and_explanations(cluster: &ControlPlane) -> anyhow::Result<()> {
 }
 
 fn two_managers_share_a_policy(cluster: &ControlPlane) -> anyhow::Result<()> {
-    install(cluster)?;
     let name = format!("shared-{}", cluster.namespace()?);
     let apply = |manager: &str, spec: &str| {
         let policy = format!(
@@ -255,10 +253,9 @@ fn two_managers_share_a_policy(cluster: &ControlPlane) -> anyhow::Result<()> {
 }
 
 /// With all that it needs to be compared: client-side apply keeps a copy in an annotation, which may not grow beyond 256 KiB.
-fn definitions_are_applied_again(cluster: &ControlPlane) -> anyhow::Result<()> {
-    let definitions = install(cluster)?;
-    let said = cluster.kubectl(&["apply", "-f", "-"], Some(&definitions))?.success()?;
+fn definitions_are_applied_again(cluster: &ControlPlane, definitions: &str) -> anyhow::Result<()> {
+    let said = cluster.kubectl(&["apply", "-f", "-"], Some(definitions))?.success()?;
     ensure!(said.lines().count() == 2 && said.lines().all(|line| line.ends_with(" unchanged")), "{said}");
     let server_side = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
-    Ok(cluster.kubectl(&server_side, Some(&definitions))?.success().map(drop)?)
+    Ok(cluster.kubectl(&server_side, Some(definitions))?.success().map(drop)?)
 }
