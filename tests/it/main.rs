@@ -61,6 +61,7 @@ mod mutation_rows;
 mod oracle;
 mod policy_laws;
 mod policy_worlds;
+mod preview;
 mod properties;
 mod reviews;
 mod rig;
