@@ -29,6 +29,7 @@
 //! | files and folders of manifests, and what is said about them | [`manifest`], [`check`], [`report`] |
 //! | the edits of manifest text that `no502 fix` makes | [`fix`] |
 //! | what `kubectl apply` installs | [`deploy`] |
+//! | the schema of the policies | [`crd`] |
 //!
 //! # Invariants
 //!
@@ -43,6 +44,7 @@
 pub mod certs;
 pub mod check;
 pub mod cli;
+pub mod crd;
 pub mod deploy;
 pub mod facts;
 pub mod fix;

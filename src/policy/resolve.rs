@@ -212,7 +212,7 @@ impl Resolution {
 }
 
 /// What is built in; `None` for what says nothing unless it is set.
-pub(super) fn built_in(field: Field, settings: &InjectionSettings) -> Option<FieldValue> {
+pub(crate) fn built_in(field: Field, settings: &InjectionSettings) -> Option<FieldValue> {
     Some(match field {
         Field::Enabled => FieldValue::Flag(true),
         Field::Profile => FieldValue::Word(Profile::default().name()),

@@ -26,6 +26,7 @@
 //! | repository and real manifests | |
 //! | --- | --- |
 //! | `deploy` | the manifests that install no502 |
+//! | `crd` | the schema of the policies beside their reader |
 //! | `tidy` | rules that neither the compiler nor clippy knows |
 //! | `corpus` | `check` over real manifests that were judged by hand (`NO502_CORPUS`) |
 //! | `risks` | the rules about pod templates over the same manifests |
@@ -36,6 +37,7 @@
 //! | `worlds` | random clusters and writes |
 //! | `templates` | random pod templates |
 //! | `oracle` | a second opinion on what is denied |
+//! | `policy_cases` | policies at and beyond every limit, for `crd` and the end-to-end tests |
 //! | `rig` | a whole server on loopback, and its clients |
 //! | `kube_api` | a small API server in memory, for `certs` |
 //! | `rights` | the rights of the manifests beside an audit log |
@@ -46,6 +48,7 @@ mod bad_input;
 mod certs;
 mod check;
 mod corpus;
+mod crd;
 mod deploy;
 mod dev;
 mod fix;
@@ -59,6 +62,7 @@ mod kube_api;
 mod manifest;
 mod mutation_rows;
 mod oracle;
+mod policy_cases;
 mod policy_laws;
 mod policy_worlds;
 mod preview;
