@@ -1,9 +1,12 @@
 //! The command line: what was typed, and which subcommand it is. One file a subcommand; each returns its exit code.
 
 mod check;
+mod cluster;
 mod dev;
 mod fix;
 mod manifests;
+mod output;
+mod policy;
 mod serve;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -24,6 +27,7 @@ enum Command {
     Check(check::Check),
     Fix(Box<fix::Fix>),
     Manifests(manifests::Manifests),
+    Policy(policy::Policy),
 }
 
 /// Exit codes (design 9).
@@ -33,6 +37,16 @@ enum Exit {
     Findings = 1,
     Usage = 2,
     Unreachable = 3,
+}
+
+/// Form of a report.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
 }
 
 /// Runs one command line and reports failures on standard error, one line each.
@@ -49,6 +63,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(it) => it.run(),
         Command::Fix(it) => it.run(),
         Command::Manifests(it) => it.run(),
+        Command::Policy(it) => it.run(),
     };
     match result {
         Ok(exit) => ExitCode::from(exit as u8),

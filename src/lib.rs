@@ -25,6 +25,7 @@
 //! | what the API server sends and gets | [`review`], [`warning`] |
 //! | the ports, certificates, watches | [`server`], [`certs`], [`watch`] |
 //! | files and folders of manifests, and what is said about them | [`manifest`], [`check`], [`report`] |
+//! | what `no502 policy` explains and tries | [`policy`], [`trial`] |
 //! | the edits of manifest text that `no502 fix` makes | [`fix`] |
 //! | what `kubectl apply` installs | [`deploy`] |
 //!
@@ -58,6 +59,7 @@ pub mod rules;
 pub mod server;
 pub mod snapshot;
 pub mod telemetry;
+pub mod trial;
 pub mod verdict;
 pub mod warning;
 pub mod watch;
