@@ -252,7 +252,7 @@ fn locked_and_quiet(explanation: &Explanation, shown: &[&Explained]) -> Vec<Stri
     let is_shown = |it: &Explained| shown.iter().any(|shown| shown.field == it.field);
     let locked = || explanation.settings.iter().filter(|it| it.locked_by.is_some());
     let has_all_rules = locked().filter(|it| it.field.rule().is_some()).count() == Field::actions().count();
-    let quiet = locked().filter(|it| !is_shown(it) && !(has_all_rules && it.field.rule().is_some()));
+    let quiet = locked().filter(|it| !(is_shown(it) || has_all_rules && it.field.rule().is_some()));
     let all = has_all_rules.then(|| "actions of all rules".to_owned());
     quiet.map(|it| it.field.path().into_owned()).chain(all).collect()
 }
