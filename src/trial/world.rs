@@ -187,7 +187,7 @@ impl<'a> Builder<'a> {
         let Some(ReadPolicy { policy, problems }) = ReadPolicy::read(json) else {
             let kind = json["kind"].as_str().unwrap_or_default();
             let text = if json["metadata"]["name"].as_str().is_none_or(str::is_empty) {
-                format!("{kind} without metadata.name: it is left aside")
+                format!("{kind} without a text in metadata.name is left aside")
             } else {
                 format!("there is no kind {kind} of {API_VERSION}; use {CLUSTER_KIND} or {NAMESPACED_KIND}")
             };

@@ -135,9 +135,10 @@ impl Cluster {
 
     /// `None` for an object that is not there.
     async fn get(&self, resource: &ApiResource, namespace: Option<&str>, name: &str) -> Result<Option<Json>, Failure> {
-        let found = self.api(resource, namespace).get_opt(name).await;
-        let found = found.map_err(|error| self.failure(&error, "get", resource))?;
-        found.map(|it| json(&it, resource)).transpose()
+        match self.api(resource, namespace).get(name).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            other => json(&other.map_err(|error| self.failure(&error, "get", resource))?, resource).map(Some),
+        }
     }
 
     /// `None` for a kind that the cluster does not know.

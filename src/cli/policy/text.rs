@@ -152,7 +152,7 @@ impl Page {
             (true, false, _) => "",
         };
         let style = if policy.counts { Style::Plain } else { Style::Dim };
-        self.line(style, &format!("  {} (priority {}{note})", policy.name, policy.priority));
+        self.paragraph(style, " ", &format!("{} (priority {}{note})", policy.name, policy.priority));
     }
 
     fn settings(&mut self, explanation: &Explanation, shows_all: bool) {
