@@ -50,6 +50,7 @@ mod check;
 mod corpus;
 mod deploy;
 mod dev;
+mod explain_agrees;
 mod fix;
 mod fix_life;
 mod fix_live;
