@@ -333,6 +333,12 @@ impl Field {
         self.definition().path.starts_with("injection.")
     }
 
+    /// A value of this setting as a policy writes it; `None` if it is none.
+    #[must_use]
+    pub fn read(self, json: &serde_json::Value) -> Option<super::FieldValue> {
+        self.definition().shape.read_json(json)
+    }
+
     /// The settings that a bound can hold: those with an order.
     #[must_use]
     pub fn can_be_bounded(self) -> bool {
