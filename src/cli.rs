@@ -1,10 +1,13 @@
 //! The command line: what was typed, and which subcommand it is. One file a subcommand; each returns its exit code.
 
 mod check;
+mod cluster;
 mod crd;
 mod dev;
 mod fix;
 mod manifests;
+mod output;
+mod policy;
 mod serve;
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
@@ -26,6 +29,7 @@ enum Command {
     Fix(Box<fix::Fix>),
     Manifests(manifests::Manifests),
     Crd(crd::Crd),
+    Policy(policy::Policy),
 }
 
 /// Exit codes (design 9).
@@ -35,6 +39,16 @@ enum Exit {
     Findings = 1,
     Usage = 2,
     Unreachable = 3,
+}
+
+/// Form of a report.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
 }
 
 /// Runs one command line and reports failures on standard error, one line each.
@@ -52,6 +66,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Fix(it) => it.run(),
         Command::Manifests(it) => it.run(),
         Command::Crd(it) => it.run(),
+        Command::Policy(it) => it.run(),
     };
     match result {
         Ok(exit) => ExitCode::from(exit as u8),

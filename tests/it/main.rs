@@ -7,6 +7,7 @@
 //! | `injections` | what is added to a template, and what is left alone: `tests/fixtures/injections/` |
 //! | `mutation_rows` | each row of the specification of the injections has a proof |
 //! | `injection_laws` | the laws of the injections, on random templates and settings |
+//! | `explain_agrees` | what `policy explain` says is what admission then does |
 //! | `properties` | what holds for every cluster and every write, on random ones |
 //! | `reviews` | bodies that are no proper review |
 //! | `manifest` | the reading of manifests |
@@ -22,6 +23,7 @@
 //! | `check` | `check` |
 //! | `fix` | `fix` on files: `tests/fixtures/fix/` |
 //! | `fix_live` | `fix --undo --live` |
+//! | `policy_cli`, `policy_live` | `policy explain` and `policy test` |
 //!
 //! | repository and real manifests | |
 //! | --- | --- |
@@ -51,6 +53,7 @@ mod corpus;
 mod crd;
 mod deploy;
 mod dev;
+mod explain_agrees;
 mod fix;
 mod fix_life;
 mod fix_live;
@@ -63,8 +66,11 @@ mod manifest;
 mod mutation_rows;
 mod oracle;
 mod policy_cases;
+mod policy_cli;
 mod policy_laws;
+mod policy_live;
 mod policy_worlds;
+mod preview;
 mod properties;
 mod reviews;
 mod rig;
