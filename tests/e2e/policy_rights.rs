@@ -21,6 +21,8 @@ pub(crate) fn trials() -> Vec<E2e> {
     ]
 }
 
+/// No policy of a namespace has the same.
+const CLUSTER_DRAIN_SECONDS: i64 = 40;
 const POLICIES: &str = "rolloutpolicies.no502.dev";
 
 /// Somebody with one of the built-in roles in one namespace.
@@ -57,6 +59,10 @@ impl<'a> User<'a> {
     fn in_force(&self, name: &str, drain_seconds: i64, more: &str) -> anyhow::Result<()> {
         let spec = more.replace("INJECTION", &format!("gracePeriod: {{appDrainSeconds: {drain_seconds}}}"));
         self.apply(&policy("RolloutPolicy", name, &spec))?.done()?;
+        self.await_drain(name, drain_seconds)
+    }
+
+    fn await_drain(&self, name: &str, drain_seconds: i64) -> anyhow::Result<()> {
         soon(&format!("policy {name} is in force"), PATIENCE, || {
             let web = self.dry_run("probe", "")?;
             ensure!(web.grace_seconds - web.sleep_seconds == drain_seconds, "{web:?}");
@@ -94,6 +100,15 @@ fn cluster_policy(room: &Room<'_>, spec: &str) -> anyhow::Result<()> {
     let selector = format!("namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {}}}}}", room.name);
     let policy = policy("ClusterRolloutPolicy", &format!("of-{}", room.name), &format!("{selector}, {spec}"));
     room.apply(&policy)?.done().map(drop)
+}
+
+/// The same with limits, and waits until they are in force: policies of the cluster and of namespaces come by different watches.
+fn limits_in_force(room: &Room<'_>, limits: &str) -> anyhow::Result<()> {
+    let settings = format!(
+        "settings: {{injection: {{gracePeriod: {{appDrainSeconds: {CLUSTER_DRAIN_SECONDS}}}, preStop: {{sleepSeconds: 10}}}}}}"
+    );
+    cluster_policy(room, &format!("{limits}, {settings}"))?;
+    User { room, flags: String::new() }.await_drain("of the cluster", CLUSTER_DRAIN_SECONDS)
 }
 
 fn forbidden(said: &Said) -> anyhow::Result<()> {
@@ -159,7 +174,7 @@ fn bounds_and_locks_hold_values(no502: &No502) -> anyhow::Result<()> {
     let bounds =
         "bounds: [{field: injection.preStop.sleepSeconds, min: 5, max: 30}, {field: injection.mode, atLeast: inject}]";
     let locked = "locked: [injection.preStop.mode, injection.kinds, injection.excludeContainers]";
-    cluster_policy(&room, &format!("{bounds}, {locked}, settings: {{injection: {{preStop: {{sleepSeconds: 10}}}}}}"))?;
+    limits_in_force(&room, &format!("{bounds}, {locked}"))?;
     for role in ["edit", "admin"] {
         let user = User::with_role(&room, role)?;
         let sleeps = |what: &str, name: &str, annotations: &str, seconds: i64| -> anyhow::Result<()> {
@@ -223,7 +238,7 @@ fn bounds_and_locks_hold_values(no502: &No502) -> anyhow::Result<()> {
 fn locks_hold_denials(no502: &No502) -> anyhow::Result<()> {
     let room = Room::new(no502)?;
     let bounds = "bounds: [{field: profile, atLeast: standard}, {field: exemptionDays, max: 30}]";
-    cluster_policy(&room, &format!("{bounds}, locked: [actions.service-selects-nothing]"))?;
+    limits_in_force(&room, &format!("{bounds}, locked: [actions.service-selects-nothing]"))?;
     let user = User::with_role(&room, "admin")?;
     let web = deployment("web", "app: web", "{name: web, containerPort: 8080}");
     room.given(&(web + &service("web", "app: web", "{port: 80, targetPort: web}")))?;
