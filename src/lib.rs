@@ -22,6 +22,7 @@
 //! | which hops a write touches, and the ratchet | [`link`] |
 //! | what is denied, warned, always allowed | [`verdict`], [`policy`] |
 //! | what is injected | [`inject`], [`patch`] |
+//! | what a change of policy means for what exists | [`preview`] |
 //! | what the API server sends and gets | [`review`], [`warning`] |
 //! | the ports, certificates, watches | [`server`], [`certs`], [`watch`] |
 //! | what a policy's own object says about it | [`policy`] (`audit.rs`), [`policy_status`] |
@@ -53,6 +54,7 @@ pub mod nearest;
 pub mod patch;
 pub mod policy;
 pub mod policy_status;
+pub mod preview;
 pub mod report;
 pub mod review;
 pub mod rule;

@@ -351,6 +351,7 @@ pub fn half_label(half: Half) -> &'static str {
     match half {
         Half::Validate => "validate",
         Half::Mutate => "mutate",
+        Half::Preview => "preview",
     }
 }
 

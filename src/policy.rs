@@ -6,6 +6,7 @@ mod annotations;
 mod audit;
 mod effective;
 mod exemption;
+mod explain;
 mod field;
 mod injection;
 mod limit;
@@ -20,6 +21,7 @@ pub(crate) use self::annotations::break_glass;
 pub use self::{
     effective::{Effective, Source},
     exemption::{Exemption, PolicyName, Standing, Target},
+    explain::{BreakGlass, Explained, ExemptionNote, Explanation, Overridden, Speaker, Unreadable, Why},
     field::{DEFINITIONS, Definition, Field, Reach},
     injection::{
         DRAIN_SECONDS_MAX, GRACE_SECONDS_MAX, InjectionSettings, Mode, PROBE_NUMBER_MAX, Preset, ProbeValues,

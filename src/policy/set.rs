@@ -15,9 +15,6 @@ use super::{
 };
 use crate::facts::{Labels, Namespace, Workload};
 
-/// The label that every Namespace has, and that nobody can take off.
-const NAME_LABEL: &str = "kubernetes.io/metadata.name";
-
 /// Most problems of policies that one write is told of.
 const POLICY_PROBLEMS_TOLD_MAX: usize = 4;
 
@@ -54,6 +51,12 @@ impl Entry {
     #[must_use]
     pub fn is_last_good(&self) -> bool {
         self.policy.generation != self.generation
+    }
+
+    /// The problems, as writes are told of them.
+    pub(super) fn told(&self) -> impl Iterator<Item = String> {
+        let kept = if self.is_last_good() { " (its last good version is in force)" } else { "" };
+        self.problems.iter().map(move |it| format!("{} {it}{kept}", self.policy.name))
     }
 }
 
@@ -118,13 +121,34 @@ impl Policies {
         facts: Option<&Namespace>,
         workload: Option<&Workload>,
     ) -> (Resolution, Effective, Vec<Tie>) {
-        let labels = facts.map(|it| it.labels.clone()).unwrap_or_default();
+        let labels = self.labels(namespace, facts);
         let (mut resolution, mut ties, selected) = self.cluster_part(namespace, &labels, true);
         ties.extend(self.add_own(&mut resolution, namespace, facts, workload));
         let exemptions = all_exemptions(&cluster_exemptions(&selected), self.own_policies(namespace));
         let mut held = resolution.clone();
         held.hold_bounds(namespace);
         (held, finish(resolution, namespace, facts, workload, exemptions), ties)
+    }
+
+    /// The labels by which cluster policies select the namespace.
+    fn labels(&self, namespace: &str, facts: Option<&Namespace>) -> Labels {
+        let known = || self.bases.get(namespace).map(|it| it.labels.clone());
+        facts.map(|it| it.labels.clone()).or_else(known).unwrap_or_default()
+    }
+
+    /// The policies that can have a say in a namespace, those that count least first, and whether they do: it is theirs, and the
+    /// object is one that they select.
+    pub(super) fn speakers<'a>(
+        &'a self,
+        namespace: &str,
+        facts: Option<&Namespace>,
+        workload: Option<&Workload>,
+    ) -> Vec<(&'a PolicyObject, bool)> {
+        let labels = self.labels(namespace, facts);
+        let cluster =
+            self.cluster.iter().filter(|it| it.selects_namespace(namespace, &labels) || it.selector.is_none());
+        let cluster = cluster.map(|it| (&**it, it.selector.is_some()));
+        cluster.chain(self.own_policies(namespace).iter().map(|it| (&**it, selects(it, workload)))).collect()
     }
 
     fn own_policies(&self, namespace: &str) -> &[Arc<PolicyObject>] {
@@ -155,10 +179,8 @@ impl Policies {
     /// An unreadable policy is told with every write that it is for.
     fn tell_problems(&self, name: &PolicyName, resolution: &mut Resolution) {
         let Some(entry) = self.entries.get(name).filter(|it| !it.problems.is_empty()) else { return };
-        let kept = if entry.is_last_good() { " (its last good version is in force)" } else { "" };
-        let told = entry.problems.iter().take(POLICY_PROBLEMS_TOLD_MAX);
         let room = POLICY_PROBLEMS_TOLD_MAX.saturating_sub(resolution.policy_problems.len());
-        resolution.policy_problems.extend(told.take(room).map(|it| format!("{name} {it}{kept}")));
+        resolution.policy_problems.extend(entry.told().take(room));
     }
 
     fn base(&self, namespace: &str, facts: Option<&Namespace>) -> Arc<Base> {
@@ -195,8 +217,7 @@ impl Policies {
         labels: &Labels,
         is_recorded: bool,
     ) -> (Resolution, Vec<Tie>, Vec<&Arc<PolicyObject>>) {
-        let implied = Some((NAME_LABEL, namespace));
-        let is_selected = |it: &&Arc<PolicyObject>| it.selector.as_ref().is_some_and(|it| it.matches(labels, implied));
+        let is_selected = |it: &&Arc<PolicyObject>| it.selects_namespace(namespace, labels);
         let selected: Vec<&Arc<PolicyObject>> = self.cluster.iter().filter(is_selected).collect();
         let mut limits = Limits::default();
         let mut conflicts = Vec::new();

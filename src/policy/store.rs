@@ -68,6 +68,19 @@ impl PolicyStore {
         Self { installation: Arc::clone(&published.installation), published, ..Self::default() }
     }
 
+    /// With the policies that are in force, to try a change of them out.
+    #[must_use]
+    pub fn following(policies: &Policies) -> Self {
+        let namespaces = policies.bases.iter().map(|(name, base)| (name.clone(), base.labels.clone()));
+        Self {
+            installation: Arc::clone(&policies.installation),
+            entries: (*policies.entries).clone(),
+            namespaces: namespaces.collect(),
+            published: policies.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Adds or replaces a policy; any other object is left aside. True if something changed.
     pub fn apply(&mut self, object: &Json) -> bool {
         let Some(ReadPolicy { policy, problems }) = ReadPolicy::read(object) else { return false };
@@ -131,8 +144,7 @@ impl PolicyStore {
             return;
         }
         let is_for = |(namespace, labels): &(&SmolStr, &Labels)| {
-            let implied = Some(("kubernetes.io/metadata.name", namespace.as_str()));
-            entry.policy.selector.as_ref().is_none_or(|it| it.matches(labels, implied))
+            entry.policy.selector.is_none() || entry.policy.selects_namespace(namespace, labels)
         };
         let namespaces: Vec<SmolStr> = self.namespaces.iter().filter(is_for).map(|(name, _)| name.clone()).collect();
         self.changed.extend(namespaces);

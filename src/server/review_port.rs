@@ -1,6 +1,10 @@
 //! The seam between the server and the pure core: bytes in, reply out.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -8,9 +12,13 @@ use tokio::sync::Notify;
 
 use crate::{
     policy::Policies,
+    preview::Budget,
     review::{self, Half, Reply, ReviewError},
     snapshot::Snapshot,
 };
+
+/// How long one preview counts.
+const PREVIEW_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// Decides about one request. Synchronous: nothing on the way to an answer may wait.
 pub trait Reviewer: Send + Sync + 'static {
@@ -41,7 +49,7 @@ impl fmt::Debug for dyn Reviewer {
 pub struct Live {
     /// Swapped by the watches.
     pub snapshot: Arc<ArcSwap<Snapshot>>,
-    /// Swapped in the same turn.
+    /// What the command line says, and the policies of the cluster; swapped in the same turn.
     pub policies: Arc<ArcSwap<Policies>>,
     /// Told when the API server was seen to drop a sleep that had been injected.
     pub sleep_dropped: Arc<Notify>,
@@ -49,7 +57,13 @@ pub struct Live {
 
 impl Reviewer for Live {
     fn review(&self, half: Half, body: &[u8]) -> Result<Reply, ReviewError> {
-        let reply = review::review(half, body, &self.snapshot.load(), &self.policies.load(), Timestamp::now())?;
+        let (snapshot, policies, now) = (self.snapshot.load(), self.policies.load(), Timestamp::now());
+        if half == Half::Preview {
+            let started = Instant::now();
+            let budget = Budget { is_spent: &|| started.elapsed() > PREVIEW_TIME_MAX, ..Budget::default() };
+            return review::review_policy(body, &snapshot, &policies, now, budget);
+        }
+        let reply = review::review(half, body, &snapshot, &policies, now)?;
         if reply.summary.sleep_was_dropped {
             self.sleep_dropped.notify_one();
         }

@@ -59,6 +59,8 @@ mod kube_api;
 mod manifest;
 mod mutation_rows;
 mod oracle;
+mod policy_laws;
+mod policy_worlds;
 mod properties;
 mod reviews;
 mod rig;
