@@ -136,7 +136,9 @@ impl StatusWriter {
         self.metrics.exemptions_are(audited.iter().map(|(_, status)| status.exemptions));
         self.written.retain(|name, _| objects.contains_key(name));
         for (name, status) in &audited {
-            let Some(stored) = objects.get(name) else { continue };
+            // A version that has arrived since is looked at next time.
+            let stored = objects.get(name).filter(|it| it.generation == status.observed_generation);
+            let Some(stored) = stored else { continue };
             let document = document::document(status, days.get(name), &stored.status, now);
             if !self.is_worth_writing(name, status, &stored.status, &document) {
                 continue;

@@ -8,6 +8,7 @@
 //! | `mutation_rows` | each row of the specification of the injections has a proof |
 //! | `injection_laws` | the laws of the injections, on random templates and settings |
 //! | `properties` | what holds for every cluster and every write, on random ones |
+//! | `policy_audit` | what the status of a policy says |
 //! | `reviews` | bodies that are no proper review |
 //! | `manifest` | the reading of manifests |
 //! | `fix_styles` | the edits of `fix`, in every style that YAML allows |
@@ -17,6 +18,7 @@
 //! | `server` | the webhook port over TLS |
 //! | `bad_input` | what is no good request, sent to that port |
 //! | `certs` | certificates and their rotation |
+//! | `policy_status` | how that is written into a cluster, and Events about it |
 //! | `serve_cli` | how `serve` says that it cannot |
 //! | `dev` | `serve --dev` |
 //! | `check` | `check` |
@@ -37,7 +39,7 @@
 //! | `templates` | random pod templates |
 //! | `oracle` | a second opinion on what is denied |
 //! | `rig` | a whole server on loopback, and its clients |
-//! | `kube_api` | a small API server in memory, for `certs` |
+//! | `kube_api` | a small API server in memory, for `certs` and `policy_status` |
 //! | `rights` | the rights of the manifests beside an audit log |
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the functions around a test may fail like the test itself")]
@@ -59,7 +61,9 @@ mod kube_api;
 mod manifest;
 mod mutation_rows;
 mod oracle;
+mod policy_audit;
 mod policy_laws;
+mod policy_status;
 mod policy_worlds;
 mod properties;
 mod reviews;
