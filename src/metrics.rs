@@ -422,7 +422,10 @@ pub fn outcome(summary: &Summary) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::policy::{Installation, PolicyName, PolicyStore};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
@@ -463,6 +466,42 @@ mod tests {
         assert_eq!(outcome(&summary), "warned");
         summary.injections.push(("prestop", "injected"));
         assert_eq!(outcome(&summary), "patched");
+    }
+
+    #[test]
+    fn policies_and_exemptions_are_counted_by_state() {
+        let metrics = Metrics::new();
+        let mut store = PolicyStore::new(Installation::default());
+        for (name, generation, profile) in
+            [("a", 1, json!("strict")), ("b", 1, json!(7)), ("c", 1, json!("advise")), ("c", 2, json!(7))]
+        {
+            store.apply(&json!({
+                "apiVersion": "no502.dev/v1alpha1", "kind": "ClusterRolloutPolicy",
+                "metadata": { "name": name, "generation": generation }, "spec": { "settings": { "profile": profile } },
+            }));
+        }
+        metrics.policies_reloaded(&store.policies());
+        let counts = |active, unused| ExemptionCounts { active, unused, ..ExemptionCounts::default() };
+        metrics.exemptions_are([counts(2, 1), counts(3, 0)].into_iter());
+        metrics.exemption_used("readiness-missing");
+        let text = metrics.encode(at(0));
+        for line in [
+            r#"no502_policies{kind="ClusterRolloutPolicy",state="accepted"} 1"#,
+            r#"no502_policies{kind="ClusterRolloutPolicy",state="unreadable"} 1"#,
+            r#"no502_policies{kind="ClusterRolloutPolicy",state="last-good"} 1"#,
+            r#"no502_policies{kind="RolloutPolicy",state="accepted"} 0"#,
+            "no502_policy_reloads_total 1",
+            r#"no502_exemptions{state="active"} 5"#,
+            r#"no502_exemptions{state="unused"} 1"#,
+            r#"no502_exemptions{state="expired"} 0"#,
+            r#"no502_exemption_uses_total{rule="readiness-missing"} 1"#,
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+        }
+        store.remove(&PolicyName { namespace: "".into(), name: "b".into() });
+        metrics.policies_reloaded(&store.policies());
+        let text = metrics.encode(at(0));
+        assert!(text.contains(r#"no502_policies{kind="ClusterRolloutPolicy",state="unreadable"} 0"#), "{text}");
     }
 
     #[test]
