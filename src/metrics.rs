@@ -14,7 +14,7 @@ use prometheus_client::{
 };
 
 use crate::{
-    policy::{CLUSTER_KIND, NAMESPACED_KIND, Policies},
+    policy::{CLUSTER_KIND, ExemptionCounts, NAMESPACED_KIND, Policies},
     review::{Half, Summary},
 };
 
@@ -64,6 +64,16 @@ struct KindLabel {
 struct PolicyLabels {
     kind: &'static str,
     state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RuleLabel {
+    rule: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -141,6 +151,8 @@ pub struct Metrics {
     watch_restarts: Family<KindLabel, Counter>,
     policies: Family<PolicyLabels, Gauge>,
     policy_reloads: Counter,
+    exemptions: Family<StateLabel, Gauge>,
+    exemption_uses: Family<RuleLabel, Counter>,
     certificate_seconds: Family<CertificateLabel, Gauge>,
     certificate_errors: Family<ReasonLabel, Counter>,
     moments: Mutex<Moments>,
@@ -173,6 +185,8 @@ impl Metrics {
             watch_restarts: Family::default(),
             policies: Family::default(),
             policy_reloads: Counter::default(),
+            exemptions: Family::default(),
+            exemption_uses: Family::default(),
             certificate_seconds: Family::default(),
             certificate_errors: Family::default(),
             moments: Mutex::default(),
@@ -209,6 +223,16 @@ impl Metrics {
             self.policies.clone(),
         );
         registry.register("policy_reloads", "Changes of policies put in force", self.policy_reloads.clone());
+        registry.register(
+            "exemptions",
+            "Exemptions by state; those that expire soon and those that are unused are active as well",
+            self.exemptions.clone(),
+        );
+        registry.register(
+            "exemption_uses",
+            "Findings of reviews that an exemption covered",
+            self.exemption_uses.clone(),
+        );
         registry.register(
             "certificate_expiry_seconds",
             "Time until the certificate expires; negative when it has",
@@ -307,6 +331,32 @@ impl Metrics {
         }
     }
 
+    /// Says how many exemptions there are of each state, over all policies.
+    pub fn exemptions_are(&self, counts: impl Iterator<Item = ExemptionCounts>) {
+        let mut all = ExemptionCounts::default();
+        for ExemptionCounts { active, expiring_soon, expired, unused, not_in_force } in counts {
+            all.active += active;
+            all.expiring_soon += expiring_soon;
+            all.expired += expired;
+            all.unused += unused;
+            all.not_in_force += not_in_force;
+        }
+        for (state, count) in [
+            ("active", all.active),
+            ("expiring-soon", all.expiring_soon),
+            ("expired", all.expired),
+            ("unused", all.unused),
+            ("not-in-force", all.not_in_force),
+        ] {
+            self.exemptions.get_or_create(&StateLabel { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Counts a finding that an exemption covered.
+    pub fn exemption_used(&self, rule: &'static str) {
+        self.exemption_uses.get_or_create(&RuleLabel { rule }).inc();
+    }
+
     /// Says when a certificate expires.
     pub fn certificate_expires(&self, certificate: Certificate, at: Timestamp) {
         self.moments().certificate_expiries.insert(certificate, at);
@@ -372,7 +422,10 @@ pub fn outcome(summary: &Summary) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::policy::{Installation, PolicyName, PolicyStore};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
@@ -413,6 +466,42 @@ mod tests {
         assert_eq!(outcome(&summary), "warned");
         summary.injections.push(("prestop", "injected"));
         assert_eq!(outcome(&summary), "patched");
+    }
+
+    #[test]
+    fn policies_and_exemptions_are_counted_by_state() {
+        let metrics = Metrics::new();
+        let mut store = PolicyStore::new(Installation::default());
+        for (name, generation, profile) in
+            [("a", 1, json!("strict")), ("b", 1, json!(7)), ("c", 1, json!("advise")), ("c", 2, json!(7))]
+        {
+            store.apply(&json!({
+                "apiVersion": "no502.dev/v1alpha1", "kind": "ClusterRolloutPolicy",
+                "metadata": { "name": name, "generation": generation }, "spec": { "settings": { "profile": profile } },
+            }));
+        }
+        metrics.policies_reloaded(&store.policies());
+        let counts = |active, unused| ExemptionCounts { active, unused, ..ExemptionCounts::default() };
+        metrics.exemptions_are([counts(2, 1), counts(3, 0)].into_iter());
+        metrics.exemption_used("readiness-missing");
+        let text = metrics.encode(at(0));
+        for line in [
+            r#"no502_policies{kind="ClusterRolloutPolicy",state="accepted"} 1"#,
+            r#"no502_policies{kind="ClusterRolloutPolicy",state="unreadable"} 1"#,
+            r#"no502_policies{kind="ClusterRolloutPolicy",state="last-good"} 1"#,
+            r#"no502_policies{kind="RolloutPolicy",state="accepted"} 0"#,
+            "no502_policy_reloads_total 1",
+            r#"no502_exemptions{state="active"} 5"#,
+            r#"no502_exemptions{state="unused"} 1"#,
+            r#"no502_exemptions{state="expired"} 0"#,
+            r#"no502_exemption_uses_total{rule="readiness-missing"} 1"#,
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+        }
+        store.remove(&PolicyName { namespace: "".into(), name: "b".into() });
+        metrics.policies_reloaded(&store.policies());
+        let text = metrics.encode(at(0));
+        assert!(text.contains(r#"no502_policies{kind="ClusterRolloutPolicy",state="unreadable"} 0"#), "{text}");
     }
 
     #[test]

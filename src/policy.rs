@@ -19,6 +19,10 @@ mod value;
 
 pub(crate) use self::{annotations::break_glass, resolve::built_in};
 pub use self::{
+    audit::{
+        EXPIRES_SOON_DAYS, ExemptionCounts, ExemptionRemark, Judgement, PolicyStatus, RemarkKind, USED_FOR_DAYS, Used,
+        WORKLOADS_MAX, audit,
+    },
     effective::{Effective, Source},
     exemption::{Exemption, PolicyName, Standing, Target},
     explain::{BreakGlass, Explained, ExemptionNote, Explanation, Overridden, Speaker, Unreadable, Why},

@@ -26,6 +26,7 @@ use crate::{
     deploy::{ADMIN_PORT, CA_SECRET, DRAIN_SECONDS, HTTPS_PORT, NAME, Namespace, OptionError},
     metrics::Metrics,
     policy::{Action, Field, FieldValue, Installation, OWN_NAMESPACE, Policies, Profile},
+    policy_status::{StatusWriter, UsedExemptions},
     rules,
     server::{self, Limits, Live, Readiness, Server, Stop, TlsConfig},
     telemetry,
@@ -124,15 +125,18 @@ impl Serve {
         };
         let sleep_dropped: Arc<Notify> = Arc::default();
         let tls: TlsConfig = Arc::new(ArcSwap::new(nothing_yet()));
+        let (used, metrics) = (Arc::<UsedExemptions>::default(), Arc::new(Metrics::new()));
         let server = Server {
             reviewer: Arc::new(Live {
                 snapshot: Arc::clone(&published.snapshot),
                 policies: Arc::clone(&published.policies),
                 sleep_dropped: Arc::clone(&sleep_dropped),
+                used: Arc::clone(&used),
+                metrics: Arc::clone(&metrics),
             }),
             tls,
             readiness: Readiness::new(),
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             limits: Limits { drain: self.drain(), ..Limits::default() },
         };
         let mut background: Vec<Background> = Vec::new();
@@ -141,7 +145,7 @@ impl Serve {
             background.extend(world);
             Some(demonstration)
         } else {
-            background.extend(self.cluster(&server, published, sleep_dropped).await?);
+            background.extend(self.cluster(&server, published, sleep_dropped, used).await?);
             None
         };
         tracing::info!(webhook = %addresses.0, admin = %addresses.1, "listening");
@@ -206,6 +210,7 @@ impl Serve {
         server: &Server,
         published: Published,
         sleep_dropped: Arc<Notify>,
+        used: Arc<UsedExemptions>,
     ) -> anyhow::Result<Vec<Background>> {
         let client = kube::Client::try_from(self.client_config().await?)?;
         let valid = server.readiness.require("certificate valid");
@@ -219,8 +224,9 @@ impl Serve {
             Box::pin(Shared::new(client.clone(), options, tls, valid, metrics).run(SHARED_CHECK))
         };
         let metrics = Arc::clone(&server.metrics);
+        let statuses = StatusWriter::new(client.clone(), published.clone(), used, Arc::clone(&metrics));
         let watches = Watches::new(client, published, self.installation(), metrics, &server.readiness, sleep_dropped);
-        Ok(vec![certificates, Box::pin(watches.run())])
+        Ok(vec![certificates, Box::pin(watches.run()), Box::pin(statuses.run())])
     }
 
     async fn client_config(&self) -> anyhow::Result<kube::Config> {

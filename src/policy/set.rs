@@ -77,6 +77,8 @@ pub(super) struct Said {
     exemptions: Arc<[Arc<Exemption>]>,
     /// What is in force where nobody says more.
     effective: Effective,
+    /// The cluster policies, by their places in the list.
+    selected: Vec<usize>,
 }
 
 impl Policies {
@@ -215,7 +217,17 @@ impl Policies {
         let mut held = resolution.clone();
         // Only what teams set is told with a namespace.
         held.hold_bounds("");
-        Said { effective: held.finish(Arc::clone(&exemptions)), resolution, exemptions }
+        Said { effective: held.finish(Arc::clone(&exemptions)), resolution, exemptions, selected: selected.to_vec() }
+    }
+
+    /// The cluster policies that are for a namespace, those that count least first.
+    pub(super) fn speakers_for<'a>(&'a self, base: &'a Base) -> impl DoubleEndedIterator<Item = &'a Arc<PolicyObject>> {
+        base.said.selected.iter().map(|it| &self.cluster[*it])
+    }
+
+    /// The ties among them.
+    pub(super) fn cluster_ties(&self, base: &Base) -> Vec<Tie> {
+        self.cluster_part(&base.said.selected, true).1
     }
 
     fn cluster_exemptions(&self, selected: &[usize]) -> Arc<[Arc<Exemption>]> {

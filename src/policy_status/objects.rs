@@ -17,6 +17,8 @@ pub struct Stored {
     pub uid: String,
     /// `metadata.resourceVersion`.
     pub resource_version: String,
+    /// `metadata.generation`.
+    pub generation: i64,
     /// Its status; null while there is none.
     pub status: Json,
 }

@@ -173,6 +173,7 @@ impl Admit {
             (reply, took) = self.review(half, body)?;
         }
         self.metrics.reviewed(half, &reply.summary, took);
+        self.reviewer.answered(&reply.summary);
         log(half, &reply.summary, took, trace_id(headers));
         Ok(reply)
     }

@@ -11,9 +11,11 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::{
+    metrics::Metrics,
     policy::Policies,
+    policy_status::UsedExemptions,
     preview::Budget,
-    review::{self, Half, Reply, ReviewError},
+    review::{self, Half, Reply, ReviewError, Summary},
     snapshot::Snapshot,
 };
 
@@ -27,6 +29,9 @@ pub trait Reviewer: Send + Sync + 'static {
     /// # Errors
     /// When `body` cannot be read as a review; answered with HTTP 400.
     fn review(&self, half: Half, body: &[u8]) -> Result<Reply, ReviewError>;
+
+    /// The one of its answers to a request that was given.
+    fn answered(&self, _: &Summary) {}
 }
 
 impl<F> Reviewer for F
@@ -53,6 +58,10 @@ pub struct Live {
     pub policies: Arc<ArcSwap<Policies>>,
     /// Told when the API server was seen to drop a sleep that had been injected.
     pub sleep_dropped: Arc<Notify>,
+    /// Told which exemptions were needed.
+    pub used: Arc<UsedExemptions>,
+    /// Where they are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Reviewer for Live {
@@ -68,5 +77,14 @@ impl Reviewer for Live {
             self.sleep_dropped.notify_one();
         }
         Ok(reply)
+    }
+
+    fn answered(&self, summary: &Summary) {
+        if summary.exemptions.is_empty() {
+            return;
+        }
+        for rule in self.used.note(&self.policies.load(), &summary.exemptions, Timestamp::now()) {
+            self.metrics.exemption_used(rule);
+        }
     }
 }

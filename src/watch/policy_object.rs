@@ -21,8 +21,6 @@ pub(super) enum PolicyKind {
 }
 
 impl PolicyKind {
-    pub(super) const ALL: [Self; 2] = [Self::Cluster, Self::Namespaced];
-
     pub(super) fn is_cluster(self) -> bool {
         self == Self::Cluster
     }
@@ -109,6 +107,7 @@ impl<'de> Deserialize<'de> for RawPolicy {
         let stored = Stored {
             uid: uid.unwrap_or_default(),
             resource_version: resource_version.clone().unwrap_or_default(),
+            generation,
             status: part(wire.status),
         };
         let metadata = ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() };

@@ -7,6 +7,7 @@ mod fights;
 mod generated;
 mod injections;
 mod no502;
+mod policies;
 mod policy_rights;
 mod policy_schema;
 mod random;
@@ -53,6 +54,7 @@ fn main() -> io::Result<ExitCode> {
         ("generated", generated::trials()),
         ("cleanup", cleanup::trials()),
         ("resilience", resilience::trials()),
+        ("policies", policies::trials()),
         ("removal", removal::trials()),
         ("rights", rights::trials()),
         ("sleep_gate", sleep_gate::trials()),
