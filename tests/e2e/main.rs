@@ -8,6 +8,7 @@ mod generated;
 mod injections;
 mod no502;
 mod policies;
+mod policy_previews;
 mod policy_rights;
 mod policy_schema;
 mod random;
@@ -54,6 +55,7 @@ fn main() -> io::Result<ExitCode> {
         ("cleanup", cleanup::trials()),
         ("resilience", resilience::trials()),
         ("policies", policies::trials()),
+        ("policy_previews", policy_previews::trials()),
         ("removal", removal::trials()),
         ("rights", rights::trials()),
         ("sleep_gate", sleep_gate::trials()),
