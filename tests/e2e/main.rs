@@ -28,6 +28,7 @@ mod ways;
 #[path = "../cluster/mod.rs"]
 mod cluster;
 
+#[expect(clippy::unwrap_used, reason = "the integration tests' own, where a case that cannot be made fails the test")]
 #[path = "../it/policy_cases.rs"]
 mod policy_cases;
 
