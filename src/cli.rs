@@ -2,6 +2,7 @@
 
 mod check;
 mod cluster;
+mod crd;
 mod dev;
 mod fix;
 mod manifests;
@@ -9,7 +10,7 @@ mod output;
 mod policy;
 mod serve;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 use clap::Parser;
 
@@ -27,6 +28,7 @@ enum Command {
     Check(check::Check),
     Fix(Box<fix::Fix>),
     Manifests(manifests::Manifests),
+    Crd(crd::Crd),
     Policy(policy::Policy),
 }
 
@@ -63,6 +65,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(it) => it.run(),
         Command::Fix(it) => it.run(),
         Command::Manifests(it) => it.run(),
+        Command::Crd(it) => it.run(),
         Command::Policy(it) => it.run(),
     };
     match result {
@@ -84,6 +87,15 @@ struct Failure {
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self { exit: Exit::Usage, error: error.into() }
+    }
+}
+
+/// Prints the whole output of a command.
+fn print(text: &str) -> Result<Exit, Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // A reader that has seen enough (`| head`) is no failure.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Clean),
+        other => other.map(|()| Exit::Clean).map_err(Into::into),
     }
 }
 

@@ -22,12 +22,15 @@
 //! | which hops a write touches, and the ratchet | [`link`] |
 //! | what is denied, warned, always allowed | [`verdict`], [`policy`] |
 //! | what is injected | [`inject`], [`patch`] |
+//! | what a change of policy means for what exists | [`preview`] |
 //! | what the API server sends and gets | [`review`], [`warning`] |
 //! | the ports, certificates, watches | [`server`], [`certs`], [`watch`] |
+//! | what a policy's own object says about it | [`policy`] (`audit.rs`), [`policy_status`] |
 //! | files and folders of manifests, and what is said about them | [`manifest`], [`check`], [`report`] |
 //! | what `no502 policy` explains and tries | [`policy`], [`trial`] |
 //! | the edits of manifest text that `no502 fix` makes | [`fix`] |
 //! | what `kubectl apply` installs | [`deploy`] |
+//! | the schema of the policies | [`crd`] |
 //!
 //! # Invariants
 //!
@@ -42,6 +45,7 @@
 pub mod certs;
 pub mod check;
 pub mod cli;
+pub mod crd;
 pub mod deploy;
 pub mod facts;
 pub mod fix;
@@ -52,6 +56,8 @@ pub mod metrics;
 pub mod nearest;
 pub mod patch;
 pub mod policy;
+pub mod policy_status;
+pub mod preview;
 pub mod report;
 pub mod review;
 pub mod rule;

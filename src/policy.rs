@@ -3,6 +3,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod annotations;
+mod audit;
 mod effective;
 mod exemption;
 mod explain;
@@ -16,8 +17,12 @@ mod set;
 mod store;
 mod value;
 
-pub(crate) use self::annotations::break_glass;
+pub(crate) use self::{annotations::break_glass, resolve::built_in};
 pub use self::{
+    audit::{
+        EXPIRES_SOON_DAYS, ExemptionCounts, ExemptionRemark, Judgement, PolicyStatus, RemarkKind, USED_FOR_DAYS, Used,
+        WORKLOADS_MAX, audit,
+    },
     effective::{Effective, Source},
     exemption::{Exemption, PolicyName, Standing, Target},
     explain::{BreakGlass, Explained, ExemptionNote, Explanation, Overridden, Speaker, Unreadable, Why},

@@ -18,6 +18,7 @@ use crate::{
     inject::{Candidate, Injection, Notice, inject, sleep_was_dropped},
     link::Write,
     policy::{Policies, PolicyName},
+    preview::{Budget, preview},
     snapshot::Snapshot,
     verdict::{self, Requester, Verdict},
     warning::{self, MUTATING_CHARS_MAX, Rank, VALIDATING_CHARS_MAX},
@@ -30,6 +31,8 @@ pub enum Half {
     Validate,
     /// `/mutate`: may patch and warn, never denies.
     Mutate,
+    /// `/preview`, for writes of policies: may warn, never denies or patches.
+    Preview,
 }
 
 /// Room that is made for an answer: one without patch and warnings needs no more.
@@ -85,19 +88,49 @@ pub fn review(
     policies: &Policies,
     now: jiff::Timestamp,
 ) -> Result<Reply, ReviewError> {
+    if half == Half::Preview {
+        return review_policy(body, snapshot, policies, now, Budget::default());
+    }
     let request = Request::read(body)?;
     let mut summary = request.summary();
     let response = match half {
         _ if !request.is_reviewed() => Response::allowed(&request),
-        Half::Validate => validate(&request, snapshot, policies, now, &mut summary),
+        Half::Validate | Half::Preview => validate(&request, snapshot, policies, now, &mut summary),
         Half::Mutate => mutate(&request, snapshot, policies, &mut summary),
     };
+    Ok(reply(response, summary))
+}
+
+/// Says what a write of a policy means for what exists; it is always allowed. As pure as [`review`], but for the budget, which may
+/// know a clock.
+///
+/// # Errors
+/// As [`review`].
+pub fn review_policy(
+    body: &[u8],
+    snapshot: &Snapshot,
+    policies: &Policies,
+    now: jiff::Timestamp,
+    budget: Budget<'_>,
+) -> Result<Reply, ReviewError> {
+    let request = Request::read(body)?;
+    let mut response = Response::allowed(&request);
+    if request.is_reviewed()
+        && let Some([old, new]) = Request::trees(body)
+    {
+        let warnings = preview(&old, &new, snapshot, policies, now, budget);
+        response.warnings = warning::compile(warnings, VALIDATING_CHARS_MAX);
+    }
+    Ok(reply(response, request.summary()))
+}
+
+fn reply(response: Response<'_>, mut summary: Summary) -> Reply {
     summary.allowed = response.allowed;
     let review = Review { api_version: request::API_VERSION, kind: request::KIND, response };
     // Strings, numbers and booleans cannot fail to be written.
     let mut body = Vec::with_capacity(BODY_BYTES_USUAL);
     serde_json::to_writer(&mut body, &review).unwrap_or_default();
-    Ok(Reply { body, summary })
+    Reply { body, summary }
 }
 
 fn validate<'a>(

@@ -207,6 +207,31 @@ impl Snapshot {
         self.sorted_shards().into_iter().flat_map(|shard| shard.ingresses.iter())
     }
 
+    /// Every Namespace object, by name.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
+        self.sorted_shards().into_iter().filter_map(|shard| shard.namespace.as_deref())
+    }
+
+    /// The Deployments, StatefulSets and DaemonSets of the cluster, by namespace, kind and name.
+    pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
+        self.sorted_shards().into_iter().flat_map(|shard| shard.roots.values())
+    }
+
+    /// The Deployments, StatefulSets and DaemonSets of one namespace, by kind and name.
+    pub fn workloads_in(&self, namespace: &str) -> impl Iterator<Item = &Arc<Workload>> {
+        self.shard(namespace).into_iter().flat_map(|shard| shard.roots.values())
+    }
+
+    /// The Services of one namespace, by name.
+    pub fn services_in(&self, namespace: &str) -> impl Iterator<Item = &Service> {
+        self.shard(namespace).into_iter().flat_map(|shard| shard.services.iter())
+    }
+
+    /// The Ingresses of one namespace, by name.
+    pub fn ingresses_in(&self, namespace: &str) -> impl Iterator<Item = &Ingress> {
+        self.shard(namespace).into_iter().flat_map(|shard| shard.ingresses.iter())
+    }
+
     fn sorted_shards(&self) -> Vec<&Shard> {
         let mut shards: Vec<_> = self.namespaces.iter().collect();
         shards.sort_unstable_by_key(|(name, _)| *name);

@@ -1,7 +1,10 @@
 //! The cluster's side of the snapshot: one watch a kind, slim facts into one [`Store`], a new [`Snapshot`] behind the pointer as
-//! soon as something changed. Watches reconnect for ever; while they cannot, the last snapshot stays in force.
+//! soon as something changed; and the policies beside it. Watches reconnect for ever; while they cannot, the last snapshot and the
+//! last policies stay in force.
 
 mod object;
+mod policies;
+mod policy_object;
 
 use std::{collections::BTreeMap, convert::Infallible, pin::Pin, sync::Arc, time::Duration};
 
@@ -26,10 +29,16 @@ use tokio::{
     time::{self, Instant},
 };
 
-use self::object::{Slim, SlimKind};
+use self::{
+    object::{Slim, SlimKind},
+    policies::{Arrivals, PolicyInput},
+    policy_object::PolicyKind,
+};
 use crate::{
     facts::{Facts, minor_version},
     metrics::Metrics,
+    policy::{Installation, Policies, PolicyStore},
+    policy_status::PolicyObjects,
     server::{Condition, Readiness},
     snapshot::{Resource, Snapshot, Store},
 };
@@ -74,14 +83,27 @@ enum Input {
     Failed(Resource),
     ServerMinor(Option<u32>),
     SleepDropped(bool),
+    Policies(PolicyKind, PolicyInput),
 }
 
 type Inputs = Pin<Box<dyn Stream<Item = Input> + Send>>;
+
+/// Where the watches put what they know.
+#[derive(Debug, Clone, Default)]
+pub struct Published {
+    /// What rules read.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// What is in force. Swapped in the same turn as the snapshot.
+    pub policies: Arc<ArcSwap<Policies>>,
+    /// The policies as they are stored, for their status.
+    pub objects: Arc<PolicyObjects>,
+}
 
 /// The watches of one process.
 pub struct Watches {
     client: Client,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    arrivals: Arrivals,
     metrics: Arc<Metrics>,
     synced: Vec<(Resource, Condition)>,
     version_known: Condition,
@@ -95,23 +117,28 @@ impl std::fmt::Debug for Watches {
 }
 
 impl Watches {
-    /// Registers one readiness condition a kind; nothing is asked of the cluster yet. `sleep_dropped` is told when a review finds that
-    /// the API server dropped an injected sleep.
+    /// Registers one readiness condition a kind, and one for the policies; nothing is asked of the cluster yet. `sleep_dropped` is
+    /// told when a review finds that the API server dropped an injected sleep.
     #[must_use]
     pub fn new(
         client: Client,
-        snapshot: Arc<ArcSwap<Snapshot>>,
+        published: Published,
+        installation: Installation,
         metrics: Arc<Metrics>,
         readiness: &Readiness,
         sleep_dropped: Arc<Notify>,
     ) -> Self {
         let synced = Resource::ALL.map(|it| (it, readiness.require(format!("cache synced: {}", it.name())))).into();
         let version_known = readiness.require("server version known");
-        Self { client, snapshot, metrics, synced, version_known, sleep_dropped }
+        let Published { snapshot, policies, objects } = published;
+        let store = PolicyStore::new(installation);
+        let are_read = readiness.require("policies read");
+        let arrivals = Arrivals::new(store, policies, objects, are_read, Arc::clone(&metrics));
+        Self { client, snapshot, arrivals, metrics, synced, version_known, sleep_dropped }
     }
 
     /// Watches for ever.
-    pub async fn run(self) -> Infallible {
+    pub async fn run(mut self) -> Infallible {
         let mut inputs = stream::select_all(self.inputs());
         let mut store = Store::default();
         let mut outages = Outages::default();
@@ -122,6 +149,7 @@ impl Watches {
             tokio::select! {
                 biased;
                 () = time::sleep_until(due.unwrap_or(published)), if due.is_some() => {
+                    self.arrivals.publish();
                     self.snapshot.store(Arc::new(store.snapshot()));
                     published = Instant::now();
                     due = None;
@@ -135,12 +163,9 @@ impl Watches {
                     }
                 }
                 Some(input) = inputs.next() => {
-                    if let Input::Failed(resource) = input {
-                        outages.failed(resource, Instant::now());
-                        continue;
+                    if self.take(&mut store, &mut outages, input) {
+                        due = due.or(Some(published + PUBLISH_PAUSE));
                     }
-                    take(&mut store, input);
-                    due = due.or(Some(published + PUBLISH_PAUSE));
                 }
             }
         }
@@ -157,6 +182,8 @@ impl Watches {
             self.watch::<Ingress>(Resource::Ingresses, ""),
             self.watch::<Namespace>(Resource::Namespaces, ""),
             self.watch::<Node>(Resource::Nodes, ""),
+            self.watch_policies(PolicyKind::Cluster),
+            self.watch_policies(PolicyKind::Namespaced),
             server_versions(self.client.clone()),
             dropped_sleeps(Arc::clone(&self.sleep_dropped)),
         ]
@@ -185,6 +212,33 @@ impl Watches {
             }
         });
         Box::pin(inputs)
+    }
+
+    fn watch_policies(&self, kind: PolicyKind) -> Inputs {
+        let inputs = policies::watch(self.client.clone(), kind, Arc::clone(&self.metrics));
+        Box::pin(inputs.map(move |input| Input::Policies(kind, input)))
+    }
+
+    /// True if there is something to publish.
+    fn take(&mut self, store: &mut Store, outages: &mut Outages, input: Input) -> bool {
+        match &input {
+            Input::Failed(resource) => {
+                outages.failed(*resource, Instant::now());
+                return false;
+            }
+            Input::ListBegins(Resource::Namespaces) => self.arrivals.namespace_list_begins(),
+            Input::Object(facts) => self.arrivals.namespace(facts),
+            Input::Gone(Resource::Namespaces, facts) => self.arrivals.namespace_is_gone(&facts.meta().name),
+            Input::ListEnds(Resource::Namespaces) => self.arrivals.namespace_list_ends(),
+            _ => {}
+        }
+        match input {
+            Input::Policies(kind, input) => self.arrivals.take(kind, input),
+            other => {
+                take(store, other);
+                true
+            }
+        }
     }
 
     /// What the published snapshot has, for readiness: a kind counts once reviews can see it.
@@ -220,7 +274,7 @@ fn take(store: &mut Store, input: Input) {
             }
             store.set_sleep_is_dropped(is_dropped);
         }
-        Input::Failed(_) => {}
+        Input::Failed(_) | Input::Policies(..) => {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! `no502 serve --dev`: a folder of manifests is the cluster, and a review that anyone can send is ready beside it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     io,
     net::SocketAddr,
@@ -11,13 +11,15 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use arc_swap::ArcSwap;
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 
 use crate::{
     facts::{DEFAULT_NAMESPACE, Facts},
-    manifest::{self, Level, Loaded},
-    snapshot::{Snapshot, Store},
+    manifest::{self, Document, Level, Loaded},
+    policy::{Installation, NAMESPACED_KIND, PolicyStore, ReadPolicy},
+    snapshot::Store,
+    watch::Published,
 };
 
 /// How often the folder is looked at.
@@ -30,14 +32,24 @@ const DEV_SERVER_MINOR: u32 = 37;
 #[derive(Debug)]
 pub(super) struct World {
     folder: Option<PathBuf>,
-    snapshot: Arc<ArcSwap<Snapshot>>,
+    published: Published,
+    /// Kept from one reading to the next, so that a policy with a typing mistake leaves its last good version in force.
+    policies: PolicyStore,
+    namespaces: BTreeSet<SmolStr>,
+    /// How often the folder was read: the generation of its policies.
+    readings: i64,
     example: Option<Value>,
 }
 
 impl World {
     /// Reads the folder once.
-    pub(super) fn open(folder: Option<PathBuf>, snapshot: Arc<ArcSwap<Snapshot>>) -> anyhow::Result<Self> {
-        let mut world = Self { folder, snapshot, example: None };
+    pub(super) fn open(
+        folder: Option<PathBuf>,
+        published: Published,
+        installation: Installation,
+    ) -> anyhow::Result<Self> {
+        let policies = PolicyStore::new(installation);
+        let mut world = Self { folder, published, policies, namespaces: BTreeSet::new(), readings: 0, example: None };
         if let Some(folder) = &world.folder
             && !folder.is_dir()
         {
@@ -86,8 +98,44 @@ impl World {
         self.example = services
             .into_iter()
             .find(|it| it["apiVersion"] == "v1" && it["kind"] == "Service" && it["spec"]["selector"].is_object());
-        self.snapshot.store(Arc::new(store.snapshot()));
+        self.load_policies(&loaded.documents);
+        self.published.snapshot.store(Arc::new(store.snapshot()));
         tracing::info!(objects = loaded.documents.len(), files = loaded.files, "world read");
+    }
+
+    /// Policies, and the labels of the namespaces that they are for.
+    fn load_policies(&mut self, documents: &[Document]) {
+        self.readings += 1;
+        let mut namespaces = BTreeSet::new();
+        self.policies.start_list(true);
+        self.policies.start_list(false);
+        for document in documents {
+            if let Ok(Facts::Namespace(namespace)) = Facts::read(document.json()) {
+                self.policies.set_namespace(&namespace.meta.name, Some(&namespace.labels));
+                namespaces.insert(namespace.meta.name);
+            } else if let Ok(object) = serde_json::from_str::<Value>(document.json()) {
+                self.load_policy(object, document);
+            }
+        }
+        self.policies.finish_list(true);
+        self.policies.finish_list(false);
+        for gone in self.namespaces.difference(&namespaces) {
+            self.policies.set_namespace(gone, None);
+        }
+        self.namespaces = namespaces;
+        self.published.policies.store(Arc::new(self.policies.policies()));
+    }
+
+    fn load_policy(&mut self, mut object: Value, document: &Document) {
+        let Some(read) = ReadPolicy::read(&object) else { return };
+        for problem in &read.problems {
+            tracing::warn!("{}: {} {problem}", document.locate(""), read.policy.name);
+        }
+        object["metadata"]["generation"] = json!(self.readings);
+        if read.policy.name.namespace.is_empty() && object["kind"] == NAMESPACED_KIND {
+            object["metadata"]["namespace"] = json!(DEFAULT_NAMESPACE);
+        }
+        self.policies.apply(&object);
     }
 
     /// Every file with its size and age: enough to see an edit.

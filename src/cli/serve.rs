@@ -26,11 +26,11 @@ use crate::{
     deploy::{ADMIN_PORT, CA_SECRET, DRAIN_SECONDS, HTTPS_PORT, NAME, Namespace, OptionError},
     metrics::Metrics,
     policy::{Action, Field, FieldValue, Installation, OWN_NAMESPACE, Policies, Profile},
+    policy_status::{StatusWriter, UsedExemptions},
     rules,
     server::{self, Limits, Live, Readiness, Server, Stop, TlsConfig},
-    snapshot::Snapshot,
     telemetry,
-    watch::Watches,
+    watch::{Published, Watches},
 };
 
 /// Runs the admission server
@@ -119,27 +119,33 @@ impl Serve {
         let stop = Stop::on_signals()?;
         let (listener, admin) = self.listeners().await?;
         let addresses = (listener.local_addr()?, admin.local_addr()?);
-        let snapshot: Arc<ArcSwap<Snapshot>> = Arc::default();
+        let published = Published {
+            policies: Arc::new(ArcSwap::from_pointee(Policies::new(self.installation()))),
+            ..Published::default()
+        };
         let sleep_dropped: Arc<Notify> = Arc::default();
         let tls: TlsConfig = Arc::new(ArcSwap::new(nothing_yet()));
+        let (used, metrics) = (Arc::<UsedExemptions>::default(), Arc::new(Metrics::new()));
         let server = Server {
             reviewer: Arc::new(Live {
-                snapshot: Arc::clone(&snapshot),
-                policies: Arc::new(ArcSwap::from_pointee(Policies::new(self.installation()))),
+                snapshot: Arc::clone(&published.snapshot),
+                policies: Arc::clone(&published.policies),
                 sleep_dropped: Arc::clone(&sleep_dropped),
+                used: Arc::clone(&used),
+                metrics: Arc::clone(&metrics),
             }),
             tls,
             readiness: Readiness::new(),
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             limits: Limits { drain: self.drain(), ..Limits::default() },
         };
         let mut background: Vec<Background> = Vec::new();
         let demonstration = if self.dev {
-            let (world, demonstration) = self.dev_world(&server, snapshot, addresses.0)?;
+            let (world, demonstration) = self.dev_world(&server, published, addresses.0)?;
             background.extend(world);
             Some(demonstration)
         } else {
-            background.extend(self.cluster(&server, snapshot, sleep_dropped).await?);
+            background.extend(self.cluster(&server, published, sleep_dropped, used).await?);
             None
         };
         tracing::info!(webhook = %addresses.0, admin = %addresses.1, "listening");
@@ -187,13 +193,13 @@ impl Serve {
     fn dev_world(
         &self,
         server: &Server,
-        snapshot: Arc<ArcSwap<Snapshot>>,
+        published: Published,
         webhook: SocketAddr,
     ) -> anyhow::Result<(Vec<Background>, Demonstration)> {
         let names = serving_names(NAME, &self.namespace, &self.tls_name);
         let certificate = ephemeral(&names, Timestamp::now()).context("--tls-name")?;
         server.tls.store(certificate.pair.server_config());
-        let world = dev::World::open(self.world.clone(), snapshot)?;
+        let world = dev::World::open(self.world.clone(), published, self.installation())?;
         let demonstration = Demonstration::new(&certificate.ca_pem, webhook, world.example())?;
         let watched: Background = Box::pin(world.run());
         Ok((vec![watched], demonstration))
@@ -202,8 +208,9 @@ impl Serve {
     async fn cluster(
         &self,
         server: &Server,
-        snapshot: Arc<ArcSwap<Snapshot>>,
+        published: Published,
         sleep_dropped: Arc<Notify>,
+        used: Arc<UsedExemptions>,
     ) -> anyhow::Result<Vec<Background>> {
         let client = kube::Client::try_from(self.client_config().await?)?;
         let valid = server.readiness.require("certificate valid");
@@ -216,8 +223,10 @@ impl Serve {
             let options = SharedOptions::new(&self.namespace, CA_SECRET, configurations, names);
             Box::pin(Shared::new(client.clone(), options, tls, valid, metrics).run(SHARED_CHECK))
         };
-        let watches = Watches::new(client, snapshot, Arc::clone(&server.metrics), &server.readiness, sleep_dropped);
-        Ok(vec![certificates, Box::pin(watches.run())])
+        let metrics = Arc::clone(&server.metrics);
+        let statuses = StatusWriter::new(client.clone(), published.clone(), used, Arc::clone(&metrics));
+        let watches = Watches::new(client, published, self.installation(), metrics, &server.readiness, sleep_dropped);
+        Ok(vec![certificates, Box::pin(watches.run()), Box::pin(statuses.run())])
     }
 
     async fn client_config(&self) -> anyhow::Result<kube::Config> {

@@ -97,6 +97,17 @@ impl Effective {
         self.exemptions.iter().find(|it| it.covers(rule, object, container) && counts(it))
     }
 
+    /// Every exemption that is for the namespace, and whether it counts at this moment.
+    pub fn exemptions_at(&self, now: Timestamp) -> impl Iterator<Item = (&Arc<Exemption>, Standing)> {
+        self.exemptions.iter().map(move |it| (it, it.standing(&self.limits, now)))
+    }
+
+    /// The bounds and locks that hold in the namespace.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// Who set a value.
     #[must_use]
     pub fn source(&self, field: Field) -> &Source {

@@ -9,11 +9,11 @@ use smol_str::SmolStr;
 use wildmatch::WildMatch;
 
 use super::{
-    Exemption, Field, FieldValue, Limits, PolicyName, Preset, Reach, Selector, Target,
+    Exemption, Field, FieldValue, Limits, PolicyName, Preset, Reach, Selector, Shape, Target,
     limit::{Bound, End},
-    value::{quoted, quoted_json},
+    value::{quoted, quoted_json, quoted_key},
 };
-use crate::{nearest::nearest_word, rules};
+use crate::{facts::Labels, nearest::nearest_word, rules};
 
 /// The API group of the policies, and its version.
 pub const API_VERSION: &str = "no502.dev/v1alpha1";
@@ -39,9 +39,6 @@ pub const EXEMPTION_DAYS_MAX: i64 = 3_650;
 /// Most problems of one policy that are kept.
 const PROBLEMS_MAX: usize = 32;
 
-/// Longest key of a field that is repeated, in characters.
-const KEY_CHARS_MAX: usize = 63;
-
 /// What a policy says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PolicyObject {
@@ -59,6 +56,17 @@ pub struct PolicyObject {
     pub limits: Limits,
     /// The exemptions.
     pub exemptions: Vec<Arc<Exemption>>,
+}
+
+/// The label that every Namespace has, and that nobody can take off.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+impl PolicyObject {
+    /// True for a `ClusterRolloutPolicy` that is for the namespace of that name, with these labels.
+    #[must_use]
+    pub fn selects_namespace(&self, name: &str, labels: &Labels) -> bool {
+        self.selector.as_ref().is_some_and(|it| it.matches(labels, Some((NAME_LABEL, name))))
+    }
 }
 
 /// A policy, and what of it could not be read: one line each, beginning with the field.
@@ -159,7 +167,7 @@ impl Reader {
 
     fn unknown(&mut self, path: &str, key: &str, known: &[&'static str]) {
         let near = nearest_word(key, known.iter().copied()).map(|it| format!("; did you mean {it}?"));
-        let key = quoted(key, KEY_CHARS_MAX);
+        let key = quoted_key(key);
         self.problems.push(format!("{path}.{key} means nothing{}", near.unwrap_or_default()));
     }
 
@@ -198,7 +206,7 @@ impl Reader {
             } else if prefix == "actions." {
                 let known = rules::ALL.iter().map(|it| it.id);
                 let near = nearest_word(key, known).map(|it| format!("; did you mean {it}?")).unwrap_or_default();
-                let key = quoted(key, KEY_CHARS_MAX);
+                let key = quoted_key(key);
                 self.problems.push(format!("spec.settings.actions: there is no rule {key}{near}"));
             } else {
                 self.unknown(path.trim_end_matches('.'), key, &known_below(prefix));
@@ -215,7 +223,7 @@ impl Reader {
         }
         match definition.shape.read_json(json) {
             Some(value) => values.push((field, value)),
-            None => self.bad(&path, json, &definition.shape.allowed()),
+            None => self.bad(&path, json, &allowed_json(definition.shape, json)),
         }
     }
 
@@ -289,6 +297,13 @@ fn has_settings_below(path: &str) -> bool {
     super::field::DEFINITIONS.iter().any(|it| it.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
+/// What may be written instead. YAML takes a bare `off` for false.
+fn allowed_json(shape: Shape, json: &Json) -> String {
+    let is_off = matches!(shape, Shape::Word(words) if words.contains(&"off")) && *json == Json::Bool(false);
+    let hint = if is_off { "; in YAML off needs quotes: \"off\"" } else { "" };
+    format!("{}{hint}", shape.allowed())
+}
+
 /// The names of the fields right below a prefix such as `injection.`.
 fn known_below(prefix: &str) -> Vec<&'static str> {
     let mut known: Vec<&str> = super::field::DEFINITIONS
@@ -313,7 +328,7 @@ fn read_bound(json: &Json, policy: &SmolStr) -> Result<Limit, String> {
     let name = json["field"].as_str().unwrap_or_default();
     let known = ["field", "min", "max", "atLeast", "atMost"];
     if let Some(key) = map.keys().find(|it| !known.contains(&it.as_str())) {
-        return Err(format!(".{} means nothing", quoted(key, KEY_CHARS_MAX)));
+        return Err(format!(".{} means nothing", quoted_key(key)));
     }
     if name == EXEMPTION_DAYS {
         let days = json["max"].as_i64().filter(|it| (1..=EXEMPTION_DAYS_MAX).contains(it));
@@ -383,5 +398,5 @@ fn read_exemption(json: &Json, policy: &PolicyName, index: usize) -> Result<Exem
 fn known_keys(map: &Map<String, Json>, known: &[&'static str]) -> Result<(), String> {
     let Some(key) = map.keys().find(|it| !known.contains(&it.as_str())) else { return Ok(()) };
     let near = nearest_word(key, known.iter().copied()).map(|it| format!("; did you mean {it}?")).unwrap_or_default();
-    Err(format!(".{} means nothing{near}", quoted(key, KEY_CHARS_MAX)))
+    Err(format!(".{} means nothing{near}", quoted_key(key)))
 }

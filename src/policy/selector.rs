@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 use smol_str::SmolStr;
 
+use super::value::quoted_key;
 use crate::facts::Labels;
 
 /// Which labels are meant. Empty means all.
@@ -58,7 +59,9 @@ impl Selector {
             match key.as_str() {
                 "matchLabels" => requirements.extend(read_labels(value)?),
                 "matchExpressions" => requirements.extend(read_expressions(value)?),
-                other => return Err(format!("has no field {other}; use matchLabels or matchExpressions")),
+                other => {
+                    return Err(format!("has no field {}; use matchLabels or matchExpressions", quoted_key(other)));
+                }
             }
         }
         Ok(Self(requirements))
@@ -68,7 +71,7 @@ impl Selector {
 fn read_labels(json: &Json) -> Result<Vec<Requirement>, String> {
     let labels = json.as_object().ok_or("matchLabels is no map of labels")?;
     let requirement = |(key, value): (&String, &Json)| {
-        let value = value.as_str().ok_or_else(|| format!("matchLabels {key} is no text"))?;
+        let value = value.as_str().ok_or_else(|| format!("matchLabels {} is no text", quoted_key(key)))?;
         Ok(Requirement { key: key.into(), operator: Operator::In, values: vec![value.into()] })
     };
     labels.iter().map(requirement).collect()
@@ -81,20 +84,21 @@ fn read_expressions(json: &Json) -> Result<Vec<Requirement>, String> {
 
 fn read_expression(json: &Json) -> Result<Requirement, String> {
     let key = json["key"].as_str().filter(|it| !it.is_empty()).ok_or("matchExpressions: a key is missing")?;
+    let named = || format!("matchExpressions {}", quoted_key(key));
     let operator = match json["operator"].as_str() {
         Some("In") => Operator::In,
         Some("NotIn") => Operator::NotIn,
         Some("Exists") => Operator::Exists,
         Some("DoesNotExist") => Operator::DoesNotExist,
-        _ => return Err(format!("matchExpressions {key}: use the operator In, NotIn, Exists or DoesNotExist")),
+        _ => return Err(format!("{}: use the operator In, NotIn, Exists or DoesNotExist", named())),
     };
     let texts = |it: &Json| it.as_array().and_then(|it| it.iter().map(|it| it.as_str().map(SmolStr::new)).collect());
     let values: Vec<SmolStr> = match &json["values"] {
         Json::Null => Vec::new(),
-        other => texts(other).ok_or_else(|| format!("matchExpressions {key}: values is no list of texts"))?,
+        other => texts(other).ok_or_else(|| format!("{}: values is no list of texts", named()))?,
     };
     if matches!(operator, Operator::In | Operator::NotIn) == values.is_empty() {
-        return Err(format!("matchExpressions {key}: In and NotIn need values, Exists and DoesNotExist take none"));
+        return Err(format!("{}: In and NotIn need values, Exists and DoesNotExist take none", named()));
     }
     Ok(Requirement { key: key.into(), operator, values })
 }

@@ -6,13 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value as Json;
 use smol_str::SmolStr;
 
 use super::{
     Field, FieldValue, Policies, PolicyName, PolicyObject, ReadPolicy,
-    set::{Entry, rank},
+    set::{Base, Entry, Said, rank},
 };
 use crate::facts::Labels;
 
@@ -66,6 +66,19 @@ impl PolicyStore {
     pub fn new(installation: Installation) -> Self {
         let published = Policies::new(installation);
         Self { installation: Arc::clone(&published.installation), published, ..Self::default() }
+    }
+
+    /// With the policies that are in force, to try a change of them out.
+    #[must_use]
+    pub fn following(policies: &Policies) -> Self {
+        let namespaces = policies.bases.iter().map(|(name, base)| (name.clone(), base.labels.clone()));
+        Self {
+            installation: Arc::clone(&policies.installation),
+            entries: (*policies.entries).clone(),
+            namespaces: namespaces.collect(),
+            published: policies.clone(),
+            ..Self::default()
+        }
     }
 
     /// Adds or replaces a policy; any other object is left aside. True if something changed.
@@ -131,8 +144,7 @@ impl PolicyStore {
             return;
         }
         let is_for = |(namespace, labels): &(&SmolStr, &Labels)| {
-            let implied = Some(("kubernetes.io/metadata.name", namespace.as_str()));
-            entry.policy.selector.as_ref().is_none_or(|it| it.matches(labels, implied))
+            entry.policy.selector.is_none() || entry.policy.selects_namespace(namespace, labels)
         };
         let namespaces: Vec<SmolStr> = self.namespaces.iter().filter(is_for).map(|(name, _)| name.clone()).collect();
         self.changed.extend(namespaces);
@@ -151,6 +163,8 @@ impl PolicyStore {
         let cluster = self.entries.iter().take_while(|(name, _)| name.namespace.is_empty());
         policies.cluster = sorted(cluster.map(|(_, it)| &it.policy)).into();
         policies.entries = Arc::new(self.entries.clone());
+        let unreadable = self.entries.iter().filter(|(_, it)| !it.problems.is_empty());
+        policies.unreadable = Arc::new(unreadable.map(|(name, it)| (name.clone(), Arc::clone(it))).collect());
         for name in changed {
             let first = PolicyName { namespace: name.clone(), name: SmolStr::default() };
             let own = self.entries.range(first..).take_while(|(it, _)| it.namespace == name && !name.is_empty());
@@ -172,11 +186,18 @@ impl PolicyStore {
     }
 
     fn fill_bases(&self, policies: &mut Policies) {
+        let mut known: FxHashMap<Vec<usize>, Arc<Said>> = FxHashMap::default();
         for (name, labels) in &self.namespaces {
-            if !policies.bases.contains_key(name) {
-                let base = policies.new_base(name, labels.clone());
-                policies.bases.insert(name.clone(), Arc::new(base));
+            if policies.bases.contains_key(name) {
+                continue;
             }
+            let selected = policies.selected(name, labels);
+            let said = match known.get(&selected) {
+                Some(said) => Arc::clone(said),
+                None => Arc::new(policies.said_by(&selected)),
+            };
+            known.insert(selected, Arc::clone(&said));
+            policies.bases.insert(name.clone(), Base { labels: labels.clone(), said });
         }
     }
 }

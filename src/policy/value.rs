@@ -238,3 +238,11 @@ pub(super) fn quoted_json(json: &Json) -> String {
         other => quoted(&other.to_string(), QUOTED_CHARS_MAX),
     }
 }
+
+/// Longest key that is repeated, in characters: the longest of Kubernetes' names.
+const KEY_CHARS_MAX: usize = 63;
+
+/// A key of a policy, as a message repeats it.
+pub(super) fn quoted_key(key: &str) -> String {
+    quoted(key, KEY_CHARS_MAX)
+}

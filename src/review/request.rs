@@ -191,6 +191,12 @@ impl<'a> Request<'a> {
         (tree(self.template()).unwrap_or_default(), tree(self.old_template()))
     }
 
+    /// The objects before and after, as trees; null for what is not there. `body` is what the request was read from.
+    pub(super) fn trees(body: &[u8]) -> Option<[Value; 2]> {
+        let mut review: Value = serde_json::from_slice(body).ok()?;
+        Some([review["request"]["oldObject"].take(), review["request"]["object"].take()])
+    }
+
     fn template(&self) -> Option<&'a RawValue> {
         self.wire.object.0.as_ref().and_then(template_of)
     }
@@ -229,8 +235,19 @@ fn template_of<'a>(object: &wire::Object<'a>) -> Option<&'a RawValue> {
 
 /// The kinds that have a metric label of their own.
 fn known_kind(kind: &str) -> &'static str {
-    const KINDS: [&str; 9] =
-        ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Rollout", "Pod", "Service", "Ingress", "Namespace"];
+    const KINDS: [&str; 11] = [
+        "Deployment",
+        "StatefulSet",
+        "DaemonSet",
+        "ReplicaSet",
+        "Rollout",
+        "Pod",
+        "Service",
+        "Ingress",
+        "Namespace",
+        "ClusterRolloutPolicy",
+        "RolloutPolicy",
+    ];
     KINDS.into_iter().find(|it| *it == kind).unwrap_or("other")
 }
 

@@ -47,6 +47,8 @@ pub(super) struct Admit {
     metrics: Arc<Metrics>,
     reviews: Semaphore,
     large_bodies: Semaphore,
+    /// Previews take long, and one at a time leaves a core to the reviews.
+    previews: Semaphore,
     room: Duration,
     body: Duration,
 }
@@ -59,6 +61,7 @@ impl Admit {
             metrics: Arc::clone(&server.metrics),
             reviews: Semaphore::new(limits.reviews_max),
             large_bodies: Semaphore::new(limits.large_body_bytes_max / SHARE_BYTES),
+            previews: Semaphore::new(1),
             room: limits.room,
             body: limits.body,
         }
@@ -69,6 +72,7 @@ impl Admit {
         Router::new()
             .route("/validate", post(validate))
             .route("/mutate", post(mutate))
+            .route("/preview", post(preview))
             .method_not_allowed_fallback(wrong_method)
             .fallback(wrong_path)
             .with_state(Arc::new(self))
@@ -106,6 +110,7 @@ impl Admit {
         match whole {
             _ if late => Err(Refusal::Deadline),
             Err(refusal) => Err(refusal),
+            Ok(body) if half == Half::Preview => self.preview(body, &head.headers, waits_until).await,
             Ok(body) => self.decide(half, &body, &head.headers, deadline).await,
         }
     }
@@ -168,26 +173,31 @@ impl Admit {
             (reply, took) = self.review(half, body)?;
         }
         self.metrics.reviewed(half, &reply.summary, took);
+        self.reviewer.answered(&reply.summary);
         log(half, &reply.summary, took, trace_id(headers));
         Ok(reply)
     }
 
+    /// What a write of a policy means; on a thread of its own, because it may take 200 ms and no review waits for it.
+    async fn preview(&self, body: Bytes, headers: &HeaderMap, until: Instant) -> Result<Reply, Refusal> {
+        let _one = self.room(&self.previews, 1, Overload::Reviews, until).await?;
+        let reviewer = Arc::clone(&self.reviewer);
+        let work = tokio::task::spawn_blocking(move || reviewed(&*reviewer, Half::Preview, &body));
+        let (reply, took) = work.await.map_err(|_| Refusal::Panicked)?.map_err(|it| self.fault(it))?;
+        self.metrics.reviewed(Half::Preview, &reply.summary, took);
+        log(Half::Preview, &reply.summary, took, trace_id(headers));
+        Ok(reply)
+    }
+
     fn review(&self, half: Half, body: &[u8]) -> Result<(Reply, Duration), Refusal> {
-        let started = Instant::now();
-        // The reviewer only reads shared, immutable data, so nothing can be left half changed by a panic.
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.reviewer.review(half, body)));
-        let took = started.elapsed();
-        match outcome {
-            Ok(Ok(reply)) => Ok((reply, took)),
-            Ok(Err(error)) => Err(error.into()),
-            Err(payload) => {
-                let message = payload.downcast_ref::<&str>().copied();
-                let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-                tracing::error!(half = half_label(half), bytes = body.len(), panic = message, "a review panicked");
-                self.metrics.panicked();
-                Err(Refusal::Panicked)
-            }
+        reviewed(&*self.reviewer, half, body).map_err(|it| self.fault(it))
+    }
+
+    fn fault(&self, refusal: Refusal) -> Refusal {
+        if matches!(refusal, Refusal::Panicked) {
+            self.metrics.panicked();
         }
+        refusal
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response {
@@ -200,12 +210,34 @@ impl Admit {
     }
 }
 
+/// One review, and how long it took.
+fn reviewed(reviewer: &dyn Reviewer, half: Half, body: &[u8]) -> Result<(Reply, Duration), Refusal> {
+    let started = Instant::now();
+    // The reviewer only reads shared, immutable data, so nothing can be left half changed by a panic.
+    let outcome = catch_unwind(AssertUnwindSafe(|| reviewer.review(half, body)));
+    let took = started.elapsed();
+    match outcome {
+        Ok(Ok(reply)) => Ok((reply, took)),
+        Ok(Err(error)) => Err(error.into()),
+        Err(payload) => {
+            let message = payload.downcast_ref::<&str>().copied();
+            let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+            tracing::error!(half = half_label(half), bytes = body.len(), panic = message, "a review panicked");
+            Err(Refusal::Panicked)
+        }
+    }
+}
+
 async fn validate(State(admit): State<Arc<Admit>>, request: Request) -> Response {
     admit.answer(Half::Validate, request).await
 }
 
 async fn mutate(State(admit): State<Arc<Admit>>, request: Request) -> Response {
     admit.answer(Half::Mutate, request).await
+}
+
+async fn preview(State(admit): State<Arc<Admit>>, request: Request) -> Response {
+    admit.answer(Half::Preview, request).await
 }
 
 async fn wrong_method(State(admit): State<Arc<Admit>>, request: Request) -> Response {

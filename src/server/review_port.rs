@@ -1,16 +1,26 @@
 //! The seam between the server and the pure core: bytes in, reply out.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::{
+    metrics::Metrics,
     policy::Policies,
-    review::{self, Half, Reply, ReviewError},
+    policy_status::UsedExemptions,
+    preview::Budget,
+    review::{self, Half, Reply, ReviewError, Summary},
     snapshot::Snapshot,
 };
+
+/// How long one preview counts.
+const PREVIEW_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// Decides about one request. Synchronous: nothing on the way to an answer may wait.
 pub trait Reviewer: Send + Sync + 'static {
@@ -19,6 +29,9 @@ pub trait Reviewer: Send + Sync + 'static {
     /// # Errors
     /// When `body` cannot be read as a review; answered with HTTP 400.
     fn review(&self, half: Half, body: &[u8]) -> Result<Reply, ReviewError>;
+
+    /// The one of its answers to a request that was given.
+    fn answered(&self, _: &Summary) {}
 }
 
 impl<F> Reviewer for F
@@ -41,18 +54,37 @@ impl fmt::Debug for dyn Reviewer {
 pub struct Live {
     /// Swapped by the watches.
     pub snapshot: Arc<ArcSwap<Snapshot>>,
-    /// What the command line says.
+    /// What the command line says, and the policies of the cluster; swapped in the same turn.
     pub policies: Arc<ArcSwap<Policies>>,
     /// Told when the API server was seen to drop a sleep that had been injected.
     pub sleep_dropped: Arc<Notify>,
+    /// Told which exemptions were needed.
+    pub used: Arc<UsedExemptions>,
+    /// Where they are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Reviewer for Live {
     fn review(&self, half: Half, body: &[u8]) -> Result<Reply, ReviewError> {
-        let reply = review::review(half, body, &self.snapshot.load(), &self.policies.load(), Timestamp::now())?;
+        let (snapshot, policies, now) = (self.snapshot.load(), self.policies.load(), Timestamp::now());
+        if half == Half::Preview {
+            let started = Instant::now();
+            let budget = Budget { is_spent: &|| started.elapsed() > PREVIEW_TIME_MAX, ..Budget::default() };
+            return review::review_policy(body, &snapshot, &policies, now, budget);
+        }
+        let reply = review::review(half, body, &snapshot, &policies, now)?;
         if reply.summary.sleep_was_dropped {
             self.sleep_dropped.notify_one();
         }
         Ok(reply)
+    }
+
+    fn answered(&self, summary: &Summary) {
+        if summary.exemptions.is_empty() {
+            return;
+        }
+        for rule in self.used.note(&self.policies.load(), &summary.exemptions, Timestamp::now()) {
+            self.metrics.exemption_used(rule);
+        }
     }
 }

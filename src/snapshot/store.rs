@@ -9,7 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use smol_str::SmolStr;
 
 use super::{PodSet, Resource, Snapshot, Synced, WorkloadId, pods::PodIndex};
-use crate::facts::{ContainerPort, Facts, Ingress, Labels, Namespace, Service, WorkloadForm, is_runtime_key};
+use crate::facts::{ContainerPort, Facts, Ingress, Labels, Namespace, Service, Workload, WorkloadForm, is_runtime_key};
 
 /// One namespace of a snapshot.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,7 @@ pub(super) struct Shard {
     pub(super) services: Arc<ServiceIndex>,
     pub(super) ingresses: Arc<IngressIndex>,
     pub(super) pods: Arc<PodIndex>,
+    pub(super) roots: Arc<BTreeMap<WorkloadId, Arc<Workload>>>,
 }
 
 /// The Services of one namespace.
@@ -96,6 +97,8 @@ struct NamespaceStore {
     namespace: Option<Arc<Namespace>>,
     services: BTreeMap<SmolStr, Arc<Service>>,
     ingresses: BTreeMap<SmolStr, Arc<Ingress>>,
+    /// Deployments, StatefulSets and DaemonSets as a whole: what a change of policy means for them.
+    roots: BTreeMap<WorkloadId, Arc<Workload>>,
     /// Templates.
     workloads: FxHashMap<WorkloadId, Arc<PodSet>>,
     /// Live pods by name; equal ones share one set.
@@ -104,13 +107,14 @@ struct NamespaceStore {
     changed: Changed,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "four parts of a shard, each indexed on its own")]
+#[expect(clippy::struct_excessive_bools, reason = "five parts of a shard, each indexed on its own")]
 #[derive(Debug, Clone, Copy, Default)]
 struct Changed {
     namespace: bool,
     services: bool,
     ingresses: bool,
     pods: bool,
+    roots: bool,
 }
 
 /// Takes objects, gives snapshots.
@@ -197,10 +201,13 @@ impl Store {
                 }
             }
             Facts::Workload(workload) => {
-                let (namespace, id) = (&workload.meta.namespace, WorkloadId::of(&workload.meta));
+                let (namespace, id) = (workload.meta.namespace.clone(), WorkloadId::of(&workload.meta));
                 match PodSet::of(&workload) {
-                    Some(set) => self.apply_pods(namespace, id, workload.form, set),
-                    None => self.remove_pods(namespace, &id),
+                    Some(set) => self.apply_pods(&namespace, id.clone(), workload.form, set),
+                    None => self.remove_pods(&namespace, &id),
+                }
+                if is_root(&id) {
+                    self.apply_root(&namespace, id, workload);
                 }
             }
             Facts::Other(_) => {}
@@ -233,6 +240,19 @@ impl Store {
         }
     }
 
+    fn apply_root(&mut self, namespace: &SmolStr, id: WorkloadId, mut workload: Workload) {
+        if let Some(template) = Arc::get_mut(&mut workload.template) {
+            template.labels = self.label_sets.share(Arc::clone(&template.labels));
+            template.ports = self.port_lists.share(Arc::clone(&template.ports));
+        }
+        let (shard, changed) = self.shard(namespace);
+        if shard.roots.get(&id).is_none_or(|known| **known != workload) {
+            shard.roots.insert(id, Arc::new(workload));
+            shard.changed.roots = true;
+            changed.insert(namespace.clone());
+        }
+    }
+
     fn remove_pods(&mut self, namespace: &SmolStr, id: &WorkloadId) {
         let Some(shard) = self.namespaces.get_mut(namespace) else { return };
         let was_there = if id.kind == "Pod" && id.group.is_empty() {
@@ -240,8 +260,10 @@ impl Store {
         } else {
             shard.workloads.remove(id).is_some()
         };
-        if was_there {
-            shard.changed.pods = true;
+        let was_root = shard.roots.remove(id).is_some();
+        shard.changed.pods |= was_there;
+        shard.changed.roots |= was_root;
+        if was_there || was_root {
             self.changed.insert(namespace.clone());
         }
     }
@@ -352,6 +374,7 @@ impl NamespaceStore {
         self.namespace.is_none()
             && self.services.is_empty()
             && self.ingresses.is_empty()
+            && self.roots.is_empty()
             && self.workloads.is_empty()
             && self.pods.is_empty()
     }
@@ -366,6 +389,9 @@ impl NamespaceStore {
         }
         if changed.ingresses {
             shard.ingresses = Arc::new(IngressIndex::new(&self.ingresses));
+        }
+        if changed.roots {
+            shard.roots = Arc::new(self.roots.clone());
         }
         if changed.pods {
             let used: FxHashSet<_> = self.pods.values().map(Arc::as_ptr).collect();
@@ -430,6 +456,12 @@ fn resource_of(facts: &Facts) -> Option<Resource> {
             pod_source(*it).is_some_and(|(group, kind)| meta.api_group() == group && meta.kind == kind)
         }),
     }
+}
+
+/// True for the objects that people write to have pods.
+fn is_root(id: &WorkloadId) -> bool {
+    let roots = [Resource::Deployments, Resource::StatefulSets, Resource::DaemonSets];
+    roots.into_iter().any(|it| pod_source(it) == Some((id.group.as_str(), id.kind.as_str())))
 }
 
 /// Group and kind of the objects that make pods, or are pods.

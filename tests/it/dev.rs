@@ -182,6 +182,71 @@ fn the_printed_command_works_and_edits_are_picked_up() {
     dev.stop();
 }
 
+/// What the printed review, which breaks the Service of the world, is told of it: nothing, a warning or a denial.
+#[derive(Debug, PartialEq)]
+enum Told {
+    Denied,
+    Warned,
+    Nothing,
+}
+
+fn told(response: &Value) -> Told {
+    let rule = "[service-selects-nothing]";
+    let warns = response["warnings"].as_array().is_some_and(|it| it.iter().any(|it| it.to_string().contains(rule)));
+    match (response["allowed"] == true, warns) {
+        (false, _) => Told::Denied,
+        (true, true) => Told::Warned,
+        (true, false) => Told::Nothing,
+    }
+}
+
+#[test]
+fn policies_of_the_world_count_and_edits_are_picked_up() {
+    let world = tempfile::tempdir().unwrap();
+    write(world.path(), "web.yaml", WEB);
+    let dev = Dev::start(&["--world", world.path().to_str().unwrap()]);
+    let command = dev.printed_command();
+    assert_eq!(told(&ask(&command)), Told::Denied);
+
+    let policy = |kind: &str, rest: &str| format!("{{apiVersion: no502.dev/v1alpha1, kind: {kind}, {rest}}}\n");
+    let ours =
+        |spec: &str| policy("RolloutPolicy", &format!("metadata: {{name: ours, namespace: shop}}, spec: {spec}"));
+    let is = |wanted: Told| until(&command, |response| told(response) == wanted);
+    write(world.path(), "ours.yaml", &ours("{settings: {profile: advise}}"));
+    is(Told::Warned);
+    write(world.path(), "ours.yaml", &ours("{settings: {actions: {service-selects-nothing: \"off\"}}}"));
+    is(Told::Nothing);
+    // A typing mistake leaves the last good version in force, and is told with the write.
+    write(world.path(), "ours.yaml", &ours("{settings: {actions: {service-selects-nothing: of}}}"));
+    until(&command, |response| {
+        response["warnings"]
+            .to_string()
+            .contains("RolloutPolicy \\\"ours\\\" spec.settings.actions.service-selects-nothing")
+    });
+    let response = ask(&command);
+    assert!(response["warnings"].to_string().contains("its last good version is in force"), "{response}");
+    assert_eq!(told(&response), Told::Nothing);
+    fs::remove_file(world.path().join("ours.yaml")).unwrap();
+    is(Told::Denied);
+
+    // For the namespaces with a label, once the Namespace has it.
+    let team =
+        "metadata: {name: team}, spec: {namespaceSelector: {matchLabels: {team: a}}, settings: {profile: advise}}";
+    write(world.path(), "team.yaml", &policy("ClusterRolloutPolicy", team));
+    write(world.path(), "shop.yaml", "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {team: a}}}\n");
+    is(Told::Warned);
+    write(world.path(), "shop.yaml", "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {team: b}}}\n");
+    is(Told::Denied);
+    fs::remove_file(world.path().join("shop.yaml")).unwrap();
+    write(
+        world.path(),
+        "team.yaml",
+        &policy("ClusterRolloutPolicy", "metadata: {name: all}, spec: {settings: {profile: advise}}"),
+    );
+    is(Told::Warned);
+    dev.stop();
+}
+
 #[test]
 fn without_a_world_the_printed_command_shows_a_warning() {
     let dev = Dev::start(&[]);

@@ -1,4 +1,5 @@
-//! A small API server in memory: one Secret and two webhook configurations, with resource versions and conflicts.
+//! A small API server in memory: one Secret, two webhook configurations, policies with a status, Events; with resource versions and
+//! conflicts.
 
 use std::{
     collections::BTreeMap,
@@ -53,6 +54,17 @@ impl KubeApi {
 
     pub(crate) fn get(&self, path: &str) -> Option<Value> {
         self.lock().objects.get(path).cloned()
+    }
+
+    /// The objects whose path begins with this.
+    pub(crate) fn below(&self, path: &str) -> Vec<Value> {
+        let state = self.lock();
+        state
+            .objects
+            .range(path.to_owned()..)
+            .take_while(|(it, _)| it.starts_with(path))
+            .map(|(_, it)| it.clone())
+            .collect()
     }
 
     pub(crate) fn delete(&self, path: &str) {
@@ -153,11 +165,15 @@ impl State {
         Ok(self.store(path, body))
     }
 
-    /// Server-side apply, as far as `webhooks` (a map by name) goes.
+    /// Server-side apply, as far as `webhooks` (a map by name) goes, or the status of an object.
     fn apply(&mut self, path: &str, applied: Value) -> Result<Value, u16> {
+        let (path, is_status) = path.strip_suffix("/status").map_or((path, false), |path| (path, true));
         let mut live = self.objects.get(path).cloned().ok_or(404_u16)?;
         if applied["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"] {
             return Err(409);
+        }
+        if is_status {
+            live["status"] = applied["status"].clone();
         }
         for entry in applied["webhooks"].as_array().into_iter().flatten() {
             let webhooks = live["webhooks"].as_array_mut().ok_or(422_u16)?;

@@ -9,6 +9,7 @@
 //! | `injection_laws` | the laws of the injections, on random templates and settings |
 //! | `explain_agrees` | what `policy explain` says is what admission then does |
 //! | `properties` | what holds for every cluster and every write, on random ones |
+//! | `policy_audit` | what the status of a policy says |
 //! | `reviews` | bodies that are no proper review |
 //! | `manifest` | the reading of manifests |
 //! | `fix_styles` | the edits of `fix`, in every style that YAML allows |
@@ -18,6 +19,7 @@
 //! | `server` | the webhook port over TLS |
 //! | `bad_input` | what is no good request, sent to that port |
 //! | `certs` | certificates and their rotation |
+//! | `policy_status` | how that is written into a cluster, and Events about it |
 //! | `serve_cli` | how `serve` says that it cannot |
 //! | `dev` | `serve --dev` |
 //! | `check` | `check` |
@@ -28,6 +30,7 @@
 //! | repository and real manifests | |
 //! | --- | --- |
 //! | `deploy` | the manifests that install no502 |
+//! | `crd` | the schema of the policies beside their reader |
 //! | `tidy` | rules that neither the compiler nor clippy knows |
 //! | `corpus` | `check` over real manifests that were judged by hand (`NO502_CORPUS`) |
 //! | `risks` | the rules about pod templates over the same manifests |
@@ -38,8 +41,9 @@
 //! | `worlds` | random clusters and writes |
 //! | `templates` | random pod templates |
 //! | `oracle` | a second opinion on what is denied |
+//! | `policy_cases` | policies at and beyond every limit, for `crd` and the end-to-end tests |
 //! | `rig` | a whole server on loopback, and its clients |
-//! | `kube_api` | a small API server in memory, for `certs` |
+//! | `kube_api` | a small API server in memory, for `certs` and `policy_status` |
 //! | `rights` | the rights of the manifests beside an audit log |
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the functions around a test may fail like the test itself")]
@@ -48,6 +52,7 @@ mod bad_input;
 mod certs;
 mod check;
 mod corpus;
+mod crd;
 mod deploy;
 mod dev;
 mod explain_agrees;
@@ -62,8 +67,14 @@ mod kube_api;
 mod manifest;
 mod mutation_rows;
 mod oracle;
+mod policy_audit;
+mod policy_cases;
 mod policy_cli;
+mod policy_laws;
 mod policy_live;
+mod policy_status;
+mod policy_worlds;
+mod preview;
 mod properties;
 mod reviews;
 mod rig;

@@ -1,0 +1,155 @@
+//! What the object of a policy should say about it: is all of it in force, what keeps the rest out, and are its exemptions still
+//! needed. Pure: the same policies, cluster and time give the same status on every replica.
+
+mod exemptions;
+mod findings;
+mod limits;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use rustc_hash::FxHashSet;
+use smol_str::SmolStr;
+
+use self::{exemptions::Needs, findings::Findings, limits::Troubles};
+pub use self::{
+    exemptions::{EXPIRES_SOON_DAYS, ExemptionCounts, ExemptionRemark, RemarkKind, USED_FOR_DAYS},
+    findings::WORKLOADS_MAX,
+};
+use super::{Entry, Exemption, Policies, PolicyName};
+use crate::snapshot::Snapshot;
+
+/// Problems, conflicts or limits that one message tells of; the others are counted.
+const TOLD_MAX: usize = 8;
+
+/// The exemptions that a write needed lately: the policy, and their place in its list.
+pub type Used = FxHashSet<(PolicyName, usize)>;
+
+/// What one policy's status says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyStatus {
+    /// The newest generation, which this is about.
+    pub observed_generation: i64,
+    /// The one that counts.
+    pub in_force_generation: i64,
+    /// True if everything in it could be read.
+    pub accepted: Judgement,
+    /// True if some of it is not in force, or only by a rule that nobody may have thought of.
+    pub degraded: Judgement,
+    /// How many namespaces a `ClusterRolloutPolicy` selects.
+    pub namespaces_matched: Option<usize>,
+    /// How many exemptions there are of each kind.
+    pub exemptions: ExemptionCounts,
+    /// What is to be said about exemptions, the worst first.
+    pub remarks: Vec<ExemptionRemark>,
+    /// The ties that it is part of, one line each.
+    pub conflicts: Vec<String>,
+}
+
+/// One condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// Whether it is so.
+    pub is_true: bool,
+    /// A word.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
+}
+
+/// The status of every policy. `used` are the exemptions that reviews needed lately.
+///
+/// Bounded: what is unused is not told of a cluster of more than [`WORKLOADS_MAX`] workloads.
+#[must_use]
+pub fn audit(policies: &Policies, snapshot: &Snapshot, used: &Used, now: Timestamp) -> Vec<(PolicyName, PolicyStatus)> {
+    let mut namespaces: BTreeMap<&SmolStr, Vec<&SmolStr>> = BTreeMap::new();
+    let bases: BTreeMap<_, _> = policies.bases.iter().collect();
+    for (namespace, base) in bases {
+        for policy in policies.speakers_for(base) {
+            namespaces.entry(&policy.name.name).or_default().push(namespace);
+        }
+    }
+    let findings = Findings::for_exemptions(policies, snapshot, now);
+    let troubles = Troubles::of(policies, snapshot);
+    let status = |(name, entry): (&PolicyName, &Arc<Entry>)| {
+        let is_cluster = name.namespace.is_empty();
+        let selected =
+            if is_cluster { namespaces.get(&name.name).cloned().unwrap_or_default() } else { vec![&name.namespace] };
+        let needs = Needs { findings: &findings, used, namespaces: &selected };
+        // Those of the cluster know no limits.
+        let limits = if is_cluster {
+            Arc::default()
+        } else {
+            policies.effective(&name.namespace, snapshot.namespace(&name.namespace), None).limits
+        };
+        let (exemptions, remarks) = exemptions::judge(entry, &limits, &needs, now);
+        let conflicts = troubles.conflicts.get(name).cloned().unwrap_or_default();
+        let status = PolicyStatus {
+            observed_generation: entry.generation,
+            in_force_generation: entry.policy.generation,
+            accepted: accepted(entry),
+            degraded: degraded(entry, &conflicts, troubles.limited.get(name).map_or(&[], Vec::as_slice)),
+            namespaces_matched: is_cluster.then_some(selected.len()),
+            exemptions,
+            remarks,
+            conflicts,
+        };
+        (name.clone(), status)
+    };
+    policies.entries.iter().map(status).collect()
+}
+
+fn accepted(entry: &Entry) -> Judgement {
+    if entry.problems.is_empty() {
+        return Judgement { is_true: true, reason: "Accepted", message: "every field could be read".to_owned() };
+    }
+    Judgement { is_true: false, reason: "Unreadable", message: told(&entry.problems) }
+}
+
+fn degraded(entry: &Entry, conflicts: &[String], limited: &[String]) -> Judgement {
+    let Entry { policy, problems, generation } = entry;
+    let unread = match (problems.is_empty(), entry.is_last_good()) {
+        (true, _) => None,
+        (false, true) => Some((
+            "LastGood",
+            format!("generation {generation} cannot be read; generation {} is in force", policy.generation),
+        )),
+        (false, false) => Some((
+            "Partial",
+            format!("generation {generation} cannot be read as a whole; what can be read of it is in force"),
+        )),
+    };
+    let conflict = (!conflicts.is_empty()).then(|| ("Conflict", told(conflicts)));
+    let limited = (!limited.is_empty()).then(|| ("Limited", told(limited)));
+    let all: Vec<(&'static str, String)> = [unread, conflict, limited].into_iter().flatten().collect();
+    match all.first() {
+        Some((reason, _)) => {
+            let messages: Vec<&str> = all.iter().map(|(_, message)| message.as_str()).collect();
+            Judgement { is_true: true, reason, message: messages.join("; ") }
+        }
+        None => Judgement { is_true: false, reason: "InForce", message: "all of it is in force".to_owned() },
+    }
+}
+
+/// The first lines as one, and how many more there are.
+fn told(lines: &[String]) -> String {
+    let text = lines.iter().take(TOLD_MAX).map(String::as_str).collect::<Vec<_>>().join("; ");
+    match lines.len().checked_sub(TOLD_MAX).filter(|it| *it > 0) {
+        Some(more) => format!("{text}; and {more} more"),
+        None => text,
+    }
+}
+
+impl Policies {
+    /// The policy object of that name.
+    #[must_use]
+    pub fn entry(&self, name: &PolicyName) -> Option<&Entry> {
+        self.entries.get(name).map(|it| &**it)
+    }
+
+    /// An exemption by its policy and its place in the policy's list.
+    #[must_use]
+    pub fn exemption(&self, name: &PolicyName, index: usize) -> Option<&Exemption> {
+        self.entry(name)?.policy.exemptions.iter().map(|it| &**it).find(|it| it.index == index)
+    }
+}

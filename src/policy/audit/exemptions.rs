@@ -1,0 +1,125 @@
+//! What is to be said about the exemptions of one policy.
+
+use jiff::{SignedDuration, Timestamp};
+use smol_str::SmolStr;
+
+use super::{Used, findings::Findings};
+use crate::policy::{Entry, Exemption, Limits, Standing};
+
+/// An exemption is announced so many days before it ends.
+pub const EXPIRES_SOON_DAYS: i64 = 7;
+
+/// An exemption that a write needed is not called unused for so many days.
+pub const USED_FOR_DAYS: i64 = 7;
+
+/// How many exemptions there are of each kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExemptionCounts {
+    /// They count.
+    pub active: usize,
+    /// Those of them that end within [`EXPIRES_SOON_DAYS`].
+    pub expiring_soon: usize,
+    /// Their time is over.
+    pub expired: usize,
+    /// They count and nothing needs them.
+    pub unused: usize,
+    /// Locks or bounds keep them out.
+    pub not_in_force: usize,
+}
+
+/// Why an exemption is worth a word; the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RemarkKind {
+    /// Its time is over.
+    Expired,
+    /// A lock or a bound keeps it out.
+    NotInForce,
+    /// Nothing needs it.
+    Unused,
+    /// It ends soon.
+    ExpiringSoon,
+}
+
+/// What is to be said about one exemption.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ExemptionRemark {
+    /// Why.
+    pub kind: RemarkKind,
+    /// Its place in the policy's list.
+    pub index: usize,
+    /// One line; it does not change while nothing does.
+    pub text: String,
+}
+
+/// What says whether an exemption is needed.
+pub(super) struct Needs<'a> {
+    pub(super) findings: &'a Findings,
+    pub(super) used: &'a Used,
+    /// Where the policy holds.
+    pub(super) namespaces: &'a [&'a SmolStr],
+}
+
+impl Needs<'_> {
+    fn has(&self, exemption: &Exemption) -> bool {
+        self.used.contains(&(exemption.policy.clone(), exemption.index))
+            || self.findings.need(exemption, self.namespaces)
+    }
+}
+
+pub(super) fn judge(
+    entry: &Entry,
+    limits: &Limits,
+    needs: &Needs<'_>,
+    now: Timestamp,
+) -> (ExemptionCounts, Vec<ExemptionRemark>) {
+    let mut counts = ExemptionCounts::default();
+    let mut remarks = Vec::new();
+    let soon = now.checked_add(SignedDuration::from_hours(24 * EXPIRES_SOON_DAYS)).unwrap_or(Timestamp::MAX);
+    for exemption in &entry.policy.exemptions {
+        let mut remark = |kind, text: String| {
+            let Exemption { index, rule, target, .. } = &**exemption;
+            let text = format!("exemptions[{index}] ({rule}, {} \"{}\") {text}", target.kind, target.name);
+            remarks.push(ExemptionRemark { kind, index: *index, text });
+        };
+        let expires = exemption.expires;
+        match exemption.standing(limits, now) {
+            Standing::Expired => {
+                counts.expired += 1;
+                remark(RemarkKind::Expired, format!("expired at {expires}; remove it, or give it a later time"));
+                continue;
+            }
+            standing @ (Standing::Locked | Standing::TooFarAhead) => {
+                counts.not_in_force += 1;
+                remark(RemarkKind::NotInForce, not_in_force(exemption, limits, standing));
+                continue;
+            }
+            Standing::Active => counts.active += 1,
+        }
+        if expires <= soon {
+            counts.expiring_soon += 1;
+            remark(RemarkKind::ExpiringSoon, format!("expires at {expires}"));
+        }
+        if !needs.has(exemption) {
+            counts.unused += 1;
+            let text = "covers no finding of the cluster as it is now, and no write of the last";
+            remark(RemarkKind::Unused, format!("{text} {USED_FOR_DAYS} days needed it; remove it"));
+        }
+    }
+    remarks.sort_unstable();
+    (counts, remarks)
+}
+
+fn not_in_force(exemption: &Exemption, limits: &Limits, standing: Standing) -> String {
+    if standing == Standing::Locked {
+        let policy = limits.forbids_exemption(exemption.rule).cloned().unwrap_or_default();
+        return format!(
+            "is not in force: ClusterRolloutPolicy \"{policy}\" keeps namespaces from exempting themselves from this rule"
+        );
+    }
+    let (days, policy) = limits.exemption_days_max.as_ref().map(|it| (it.rank, it.policy.clone())).unwrap_or_default();
+    format!(
+        "is not in force until {days} days before it ends: ClusterRolloutPolicy \"{policy}\" allows no more; give it an \
+         earlier time than {}",
+        exemption.expires
+    )
+}

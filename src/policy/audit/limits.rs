@@ -1,0 +1,138 @@
+//! What keeps settings of a policy from counting: another one of the same priority, a lock, a bound, or a bound that contradicts
+//! another.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use smol_str::SmolStr;
+
+use crate::{
+    facts::Workload,
+    policy::{
+        Limits, Policies, PolicyName, PolicyObject, Tie,
+        resolve::Resolution,
+        set::{Base, Said},
+    },
+    snapshot::Snapshot,
+};
+
+/// Most workloads for which it is looked whether two policies of their namespace select them both.
+const TRACED_WORKLOADS_MAX: usize = 10_000;
+
+/// Per policy, one line each, in the order of their texts.
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    pub(super) conflicts: BTreeMap<PolicyName, Vec<String>>,
+    pub(super) limited: BTreeMap<PolicyName, Vec<String>>,
+}
+
+impl Troubles {
+    pub(super) fn of(policies: &Policies, snapshot: &Snapshot) -> Self {
+        let mut found = Found::default();
+        found.of_cluster(policies);
+        let mut workloads_left = TRACED_WORKLOADS_MAX;
+        let namespaces: BTreeMap<_, _> = policies.own.iter().collect();
+        for (namespace, own) in namespaces {
+            found.of_namespace(policies, snapshot, namespace, None);
+            let selecting = own.iter().filter(|it| it.selector.as_ref().is_some_and(|it| !it.is_empty())).count();
+            if selecting < 2 {
+                continue;
+            }
+            for workload in snapshot.workloads_in(namespace).take(workloads_left) {
+                workloads_left -= 1;
+                found.of_namespace(policies, snapshot, namespace, Some(workload));
+            }
+        }
+        let lines = |it: BTreeMap<PolicyName, BTreeSet<String>>| {
+            it.into_iter().map(|(name, lines)| (name, lines.into_iter().collect())).collect()
+        };
+        Self { conflicts: lines(found.conflicts), limited: lines(found.limited) }
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    conflicts: BTreeMap<PolicyName, BTreeSet<String>>,
+    limited: BTreeMap<PolicyName, BTreeSet<String>>,
+}
+
+impl Found {
+    fn of_cluster(&mut self, policies: &Policies) {
+        // Namespaces with the same policies share what these say.
+        let bases: BTreeMap<*const Said, &Base> =
+            policies.bases.values().map(|it| (Arc::as_ptr(&it.said), it)).collect();
+        for base in bases.into_values() {
+            self.bounds_that_contradict(policies, base);
+            for tie in policies.cluster_ties(base) {
+                self.tie(&SmolStr::default(), &tie);
+            }
+        }
+    }
+
+    fn bounds_that_contradict(&mut self, policies: &Policies, base: &Base) {
+        let mut limits = Limits::default();
+        for policy in policies.speakers_for(base).rev() {
+            let contradictions = limits.add(&policy.limits);
+            if !contradictions.is_empty() {
+                self.limited.entry(policy.name.clone()).or_default().extend(contradictions);
+            }
+        }
+    }
+
+    /// What the policies of a namespace are held back by, for all workloads or for one that they select.
+    fn of_namespace(
+        &mut self,
+        policies: &Policies,
+        snapshot: &Snapshot,
+        namespace: &SmolStr,
+        workload: Option<&Workload>,
+    ) {
+        let facts = snapshot.namespace(namespace);
+        let (held, effective, ties) = policies.trace(namespace, facts, workload);
+        let base = policies.bases.get(namespace);
+        if base.is_none_or(|base| facts.is_some_and(|it| it.labels == base.labels)) {
+            // Those of the cluster come first; they have been told.
+            for tie in ties.iter().skip(base.map_or(0, |it| policies.cluster_ties(it).len())) {
+                self.tie(namespace, tie);
+            }
+        }
+        if workload.is_some() {
+            return;
+        }
+        for policy in policies.own.get(namespace).into_iter().flat_map(|it| it.iter()) {
+            let lines = held_back(policy, &held, &effective.limits);
+            if !lines.is_empty() {
+                self.limited.entry(policy.name.clone()).or_default().extend(lines);
+            }
+        }
+    }
+
+    fn tie(&mut self, namespace: &SmolStr, tie: &Tie) {
+        let Tie { field, winner, loser } = tie;
+        let text = format!(
+            "{}: \"{winner}\" and \"{loser}\" have the same priority and different values; that of \"{winner}\" counts, since \
+             its name comes first; give one of them a higher priority",
+            field.path()
+        );
+        for name in [winner, loser] {
+            let name = PolicyName { namespace: namespace.clone(), name: name.clone() };
+            self.conflicts.entry(name).or_default().insert(text.clone());
+        }
+    }
+}
+
+/// The settings of a `RolloutPolicy` that are locked, or moved by a bound.
+fn held_back(policy: &PolicyObject, held: &Resolution, limits: &Limits) -> Vec<String> {
+    let line = |(field, value): &(crate::policy::Field, crate::policy::FieldValue)| {
+        let path = field.path();
+        if let Some(by) = limits.locks.get(field) {
+            let differs = held.slot(*field).value.as_ref() != Some(value);
+            return differs.then(|| format!("{path} is ignored: ClusterRolloutPolicy \"{by}\" locks it"));
+        }
+        let (held, by) = limits.clamped(*field, value)?;
+        Some(format!("{path} {value} is out of bounds: ClusterRolloutPolicy \"{by}\" makes it {held}"))
+    };
+    policy.values.iter().filter_map(line).collect()
+}

@@ -1,0 +1,17 @@
+//! The status of policy objects, and their Events: what [`crate::policy::audit`] finds, written into the cluster by whichever
+//! replica comes first. Nothing here is ever in the way of a review.
+
+mod document;
+mod events;
+mod objects;
+mod used;
+mod writer;
+
+pub use self::{
+    objects::{PolicyObjects, Stored},
+    used::UsedExemptions,
+    writer::{Pass, StatusWriter},
+};
+
+/// Who owns the status of policies, on every replica.
+pub const FIELD_MANAGER: &str = "no502";

@@ -1,0 +1,89 @@
+//! The policies as the cluster stores them: what a write of their status goes by.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::Value as Json;
+use tokio::sync::Notify;
+
+use crate::policy::PolicyName;
+
+/// One policy object, apart from what it says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Stored {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Its status; null while there is none.
+    pub status: Json,
+}
+
+/// Every policy object. The watches write here, and the writer of statuses reads.
+#[derive(Debug, Default)]
+pub struct PolicyObjects {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    objects: BTreeMap<PolicyName, Stored>,
+    /// Names seen since a list began, of namespaced and of cluster policies.
+    listing: [Option<BTreeSet<PolicyName>>; 2],
+}
+
+impl PolicyObjects {
+    /// Adds or replaces an object.
+    pub fn put(&self, name: PolicyName, stored: Stored) {
+        let mut state = self.lock();
+        if let Some(seen) = &mut state.listing[usize::from(name.namespace.is_empty())] {
+            seen.insert(name.clone());
+        }
+        state.objects.insert(name, stored);
+        self.changed.notify_one();
+    }
+
+    /// Takes one out.
+    pub fn remove(&self, name: &PolicyName) {
+        self.lock().objects.remove(name);
+        self.changed.notify_one();
+    }
+
+    /// A full list begins, of cluster policies or of the others.
+    pub fn start_list(&self, is_cluster: bool) {
+        self.lock().listing[usize::from(is_cluster)] = Some(BTreeSet::new());
+    }
+
+    /// It is complete: what it did not name is gone, and returned.
+    pub fn finish_list(&self, is_cluster: bool) -> Vec<PolicyName> {
+        let mut state = self.lock();
+        let seen = state.listing[usize::from(is_cluster)].take().unwrap_or_default();
+        let gone = |it: &&PolicyName| it.namespace.is_empty() == is_cluster && !seen.contains(*it);
+        let gone: Vec<PolicyName> = state.objects.keys().filter(gone).cloned().collect();
+        for name in &gone {
+            state.objects.remove(name);
+        }
+        self.changed.notify_one();
+        gone
+    }
+
+    /// All of them at this moment.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<PolicyName, Stored> {
+        self.lock().objects.clone()
+    }
+
+    /// Waits until something has changed since the last call returned.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

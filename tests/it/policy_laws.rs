@@ -1,0 +1,397 @@
+//! What must hold for every set of policies: the order in which they arrive does not matter, every setting has one source, nothing
+//! escapes a bound or a lock, and nothing that anybody writes makes us panic. A second, slower resolution, written from the manual
+//! page alone, has to agree.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use no502::{
+    facts::{Facts, Namespace, Workload},
+    policy::{Effective, Field, FieldValue, Mode, Policies, PolicyName, PolicyStore, ReadPolicy, Shape, Source},
+};
+use proptest::{prelude::*, test_runner::TestCaseError};
+use serde_json::{Value, json};
+
+use crate::{
+    policy_worlds::{self, NAMESPACE, PolicyWorld},
+    properties::check_cases,
+    stage,
+    worlds::{Dice, Object},
+};
+
+/// Each case asks every law.
+const CASES: u32 = 100_000;
+
+#[test]
+fn every_set_of_policies_obeys_the_laws() {
+    let roll = |dice: &mut Dice| (policy_worlds::world(dice), dice.clone());
+    check_cases(CASES, roll, |(world, mut dice)| {
+        let (namespace, workload) = (namespace(&world), workload(&world));
+        let policies = store(&world.policies, &namespace).policies();
+        let effective = policies.effective(NAMESPACE, Some(&namespace), Some(&workload));
+        order_does_not_matter(&world, &effective, &mut dice)?;
+        one_source_each(&policies, &namespace, &workload, &effective)?;
+        a_second_opinion_agrees(&world, &namespace, &workload, &effective)?;
+        nothing_escapes(&world, &namespace, &effective)?;
+        garbage_is_told(&world, &mut dice)
+    });
+}
+
+fn namespace(world: &PolicyWorld) -> Namespace {
+    let Facts::Namespace(namespace) = stage::facts(&world.namespace.0) else { panic!("a Namespace") };
+    namespace
+}
+
+fn workload(world: &PolicyWorld) -> Workload {
+    stage::facts(&world.workload.0).workload().unwrap().clone()
+}
+
+fn store(policies: &[Object], namespace: &Namespace) -> PolicyStore {
+    let mut store = PolicyStore::default();
+    store.set_namespace(&namespace.meta.name, Some(&namespace.labels));
+    for policy in policies {
+        store.apply(&policy.0);
+    }
+    store
+}
+
+/// Policies and the namespace arrive in any order, come twice, go and come again, with snapshots in between.
+fn order_does_not_matter(world: &PolicyWorld, expected: &Effective, dice: &mut Dice) -> Result<(), TestCaseError> {
+    let (namespace, workload) = (namespace(world), workload(world));
+    let mut shuffled = world.policies.clone();
+    for index in (1..shuffled.len()).rev() {
+        shuffled.swap(index, dice.below(index + 1));
+    }
+    let mut store = PolicyStore::default();
+    let early = dice.chance(50);
+    if early {
+        store.set_namespace(&namespace.meta.name, Some(&namespace.labels));
+    }
+    for policy in &shuffled {
+        if dice.chance(30) && ReadPolicy::read(&policy.0).unwrap().problems.is_empty() {
+            // An earlier version, for other namespaces or workloads. A bad new version would leave it in force.
+            let mut earlier = policy.0.clone();
+            earlier["spec"] = policy_worlds::policy(dice, 0)["spec"].take();
+            store.apply(&earlier);
+            store.policies();
+        }
+        store.apply(&policy.0);
+        if dice.chance(30) {
+            store.policies();
+        }
+        if dice.chance(30) {
+            store.remove(&ReadPolicy::read(&policy.0).unwrap().policy.name);
+            store.policies();
+            store.apply(&policy.0);
+        }
+        if dice.chance(20) {
+            store.apply(&policy.0);
+        }
+    }
+    let seen = |store: &mut PolicyStore| store.policies().effective(NAMESPACE, Some(&namespace), Some(&workload));
+    prop_assert_eq!(&seen(&mut store), expected, "the namespace was known early: {}", early);
+    store.set_namespace(&namespace.meta.name, Some(&Default::default()));
+    store.policies();
+    store.set_namespace(&namespace.meta.name, Some(&namespace.labels));
+    prop_assert_eq!(&seen(&mut store), expected, "after its labels changed and changed back");
+    Ok(())
+}
+
+/// The source of a setting is the last one that wanted it and was let, and its value counts, within bounds.
+fn one_source_each(
+    policies: &Policies,
+    namespace: &Namespace,
+    workload: &Workload,
+    effective: &Effective,
+) -> Result<(), TestCaseError> {
+    let steps = policies.steps(NAMESPACE, Some(namespace), Some(workload));
+    let values = values(effective);
+    for field in Field::all() {
+        let last = steps.iter().rfind(|it| it.field == field && it.locked_by.is_none());
+        let source = last.map_or(&Source::BuiltIn, |it| &it.source);
+        prop_assert_eq!(source, effective.source(field), "{:?}", field);
+        let wanted = last.map(|it| effective.limits().clamped(field, &it.value).map_or(it.value.clone(), |it| it.0));
+        let wanted = wanted.map_or(Value::Null, |it| it.to_json());
+        prop_assert_eq!(&wanted, &values[&*field.path()], "{:?}", field);
+    }
+    Ok(())
+}
+
+/// The effective values by path.
+fn values(effective: &Effective) -> BTreeMap<String, Value> {
+    let settings = &effective.settings;
+    let mode = |it: Mode| json!(it.name());
+    let names = |it: &[smol_str::SmolStr]| json!(it.iter().map(|it| it.as_str()).collect::<Vec<_>>());
+    let unless_silent = |field: Field, value: Value| {
+        if *effective.source(field) == Source::BuiltIn { Value::Null } else { value }
+    };
+    let value = |field: Field| match field {
+        Field::Enabled => json!(effective.is_enabled),
+        Field::BreakGlassGroups => unless_silent(field, names(&effective.break_glass_groups)),
+        Field::Profile => json!(effective.profile.name()),
+        Field::Mode => mode(settings.mode),
+        Field::Kinds => FieldValue::Kinds(settings.kinds).to_json(),
+        Field::SkipOwned => json!(settings.skips_owned),
+        Field::PreStopMode => mode(settings.pre_stop),
+        Field::SleepSeconds => json!(settings.sleep_seconds),
+        Field::ExecFallback => json!(settings.exec_fallback),
+        Field::GraceMode => mode(settings.grace_period),
+        Field::AppDrainSeconds => json!(settings.app_drain_seconds),
+        Field::MaxGraceSeconds => json!(settings.max_grace_seconds),
+        Field::ReadinessMode => mode(settings.readiness),
+        Field::ReadinessPort => {
+            settings.readiness_port.clone().map_or(Value::Null, |it| FieldValue::Port(it).to_json())
+        }
+        Field::ReadinessPeriod => json!(settings.probe.period_seconds),
+        Field::ReadinessTimeout => json!(settings.probe.timeout_seconds),
+        Field::ReadinessFailures => json!(settings.probe.failure_threshold),
+        Field::ExcludedContainers => unless_silent(field, names(&settings.excluded_containers)),
+        Field::RestartHint => json!(settings.hints_restart),
+        Field::Action(_) => {
+            field.rule().and_then(|it| effective.actions.get(it)).map_or(Value::Null, |it| json!(it.name()))
+        }
+    };
+    Field::all().map(|field| (field.path().into_owned(), value(field))).collect()
+}
+
+/// The same from the raw objects, as `deploy/policies.md` tells it: slowly, and one setting at a time.
+fn a_second_opinion_agrees(
+    world: &PolicyWorld,
+    namespace: &Namespace,
+    workload: &Workload,
+    effective: &Effective,
+) -> Result<(), TestCaseError> {
+    let found = values(effective);
+    let cluster = cluster_policies(world, namespace);
+    let own = own_policies(world, workload);
+    // An annotation of the object hides the same one of its pod template.
+    let mut workload_annotations = world.workload.0["spec"]["template"]["metadata"]["annotations"].clone();
+    for (key, text) in world.workload.0["metadata"]["annotations"].as_object().into_iter().flatten() {
+        workload_annotations[key] = text.clone();
+    }
+    let defaults = values(&Policies::default().effective(NAMESPACE, None, None));
+    for field in Field::all() {
+        // The opt-in of a workload sets these two by itself.
+        if matches!(field, Field::Kinds | Field::SkipOwned) {
+            continue;
+        }
+        let path = field.path().into_owned();
+        let mut value = defaults[&path].clone();
+        for policy in &cluster {
+            value = setting(policy, field).unwrap_or(value);
+        }
+        let is_locked = cluster.iter().any(|it| locked(it).contains(&path));
+        if !is_locked {
+            value = annotation(field, &world.namespace.0["metadata"]["annotations"], true).unwrap_or(value);
+            for policy in &own {
+                value = setting(policy, field).unwrap_or(value);
+            }
+            value = annotation(field, &workload_annotations, false).unwrap_or(value);
+        }
+        for (low, high) in bounds(&cluster, field) {
+            value = held(field, value, low, high);
+        }
+        prop_assert_eq!(&value, &found[&path], "{}", path);
+    }
+    Ok(())
+}
+
+/// Those that select the namespace, the ones that count least first.
+fn cluster_policies<'a>(world: &'a PolicyWorld, namespace: &Namespace) -> Vec<&'a Value> {
+    let selects = |it: &&Value| {
+        let labels: BTreeMap<_, _> =
+            namespace.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        it["kind"] == "ClusterRolloutPolicy" && matches(&it["spec"]["namespaceSelector"], &labels)
+    };
+    let mut policies: Vec<&Value> = latest(&world.policies).into_iter().filter(selects).collect();
+    policies.sort_by_key(|it| (it["spec"]["priority"].as_i64().unwrap_or(0), std::cmp::Reverse(name(it))));
+    policies
+}
+
+fn own_policies<'a>(world: &'a PolicyWorld, workload: &Workload) -> Vec<&'a Value> {
+    let labels: BTreeMap<_, _> = workload.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let selects = |it: &&Value| {
+        it["kind"] == "RolloutPolicy"
+            && it["metadata"]["namespace"] == NAMESPACE
+            && matches(&it["spec"]["workloadSelector"], &labels)
+    };
+    let mut policies: Vec<&Value> = latest(&world.policies).into_iter().filter(selects).collect();
+    let is_selecting = |it: &Value| it["spec"]["workloadSelector"].as_object().is_some_and(|it| !it.is_empty());
+    policies.sort_by_key(|it| {
+        (is_selecting(it), it["spec"]["priority"].as_i64().unwrap_or(0), std::cmp::Reverse(name(it)))
+    });
+    policies
+}
+
+/// Of two objects with one name the later one replaces the other.
+fn latest(policies: &[Object]) -> Vec<&Value> {
+    let key = |it: &Value| (it["kind"].to_string(), it["metadata"].to_string());
+    let last = |index: usize| !policies[index + 1..].iter().any(|it| key(&it.0) == key(&policies[index].0));
+    (0..policies.len()).filter(|it| last(*it)).map(|it| &policies[it].0).collect()
+}
+
+fn name(policy: &Value) -> &str {
+    policy["metadata"]["name"].as_str().unwrap()
+}
+
+fn matches(selector: &Value, labels: &BTreeMap<&str, &str>) -> bool {
+    let pairs = selector["matchLabels"].as_object().into_iter().flatten();
+    let expressions = selector["matchExpressions"].as_array().into_iter().flatten();
+    pairs.into_iter().all(|(key, value)| labels.get(key.as_str()).copied() == value.as_str())
+        && expressions.into_iter().all(|it| {
+            let label = labels.get(it["key"].as_str().unwrap());
+            match it["operator"].as_str().unwrap() {
+                "NotIn" => label.is_none_or(|label| !it["values"].as_array().unwrap().contains(&json!(label))),
+                "Exists" => label.is_some(),
+                "DoesNotExist" => label.is_none(),
+                other => panic!("{other}"),
+            }
+        })
+}
+
+/// What a policy says of a setting, if that can be read.
+fn setting(policy: &Value, field: Field) -> Option<Value> {
+    let is_cluster = policy["kind"] == "ClusterRolloutPolicy";
+    if matches!(field, Field::Enabled | Field::BreakGlassGroups) && !is_cluster {
+        return None;
+    }
+    let settings = &policy["spec"]["settings"];
+    let value = settings.pointer(&format!("/{}", field.path().replace('.', "/"))).filter(|it| !it.is_null());
+    if field == Field::SleepSeconds && value.is_none() {
+        let seconds = match settings["injection"]["preStop"]["preset"].as_str()? {
+            "gke-neg" => 60,
+            _ => 150,
+        };
+        return Some(json!(seconds));
+    }
+    value.filter(|it| is_good(field, it)).cloned()
+}
+
+fn is_good(field: Field, value: &Value) -> bool {
+    let is_in = |min: i64, max: i64| value.as_i64().is_some_and(|it| (min..=max).contains(&it));
+    match field.definition().shape {
+        Shape::Flag => value.is_boolean(),
+        Shape::Number { min, max } => is_in(min, max),
+        Shape::Sleep => is_in(0, 300),
+        Shape::Word(words) => value.as_str().is_some_and(|it| words.contains(&it)),
+        Shape::Kinds | Shape::Names { .. } => {
+            value.as_array().is_some_and(|it| it.iter().all(Value::is_string)) && field != Field::Kinds
+        }
+        Shape::Port => is_in(1, 65_535) || value.as_str() == Some("http"),
+    }
+}
+
+fn annotation(field: Field, annotations: &Value, of_namespace: bool) -> Option<Value> {
+    if field == Field::Profile && !of_namespace {
+        return None;
+    }
+    let key = field.definition().annotation;
+    let text = annotations[format!("no502.dev/{key}")].as_str().filter(|_| !key.is_empty());
+    let own = text.and_then(|text| {
+        let value = match (field.definition().shape, text) {
+            (Shape::Word(_), "enabled" | "true") if is_good(field, &json!("inject")) => json!("inject"),
+            (Shape::Flag, "true") => json!(true),
+            (Shape::Number { .. } | Shape::Sleep | Shape::Port, _) => {
+                json!(text.parse::<i64>().ok().map_or(json!(text), |it| json!(it)))
+            }
+            (Shape::Names { .. }, _) => json!([text]),
+            _ => json!(text),
+        };
+        let is_name = |it: &Value| it.as_str().is_some_and(|it| it.bytes().all(|it| it.is_ascii_lowercase()));
+        (is_good(field, &value) || field == Field::ReadinessPort && is_name(&value)).then_some(value)
+    });
+    let preset = annotations["no502.dev/preset"].as_str();
+    own.or_else(|| (field == Field::SleepSeconds && preset == Some("gke-neg")).then(|| json!(60)))
+}
+
+fn locked(policy: &Value) -> BTreeSet<String> {
+    policy["spec"]["locked"].as_array().into_iter().flatten().map(|it| it.as_str().unwrap().to_owned()).collect()
+}
+
+/// The bounds of a setting that count, the most important policy's first.
+fn bounds(cluster: &[&Value], field: Field) -> Vec<(Option<i64>, Option<i64>)> {
+    let (mut low, mut high): (Option<i64>, Option<i64>) = (None, None);
+    for policy in cluster.iter().rev() {
+        // Of two bounds for one setting in a list the later one counts.
+        let list = policy["spec"]["bounds"].as_array().into_iter().flatten();
+        let usable = |it: &&Value| match (end(field, it, "min", "atLeast"), end(field, it, "max", "atMost")) {
+            (Some(low), Some(high)) => low <= high,
+            (low, high) => low.is_some() || high.is_some(),
+        };
+        let Some(bound) = list.filter(|it| it["field"] == *field.path()).filter(usable).next_back() else { continue };
+        let own = (end(field, bound, "min", "atLeast"), end(field, bound, "max", "atMost"));
+        let (new_low, new_high) = (low.max(own.0), [high, own.1].into_iter().flatten().min());
+        if new_low.zip(new_high).is_none_or(|(low, high)| low <= high) {
+            (low, high) = (new_low, new_high);
+        }
+    }
+    vec![(low, high)]
+}
+
+fn rank(field: Field, value: &Value) -> Option<i64> {
+    match field.definition().shape {
+        Shape::Word(words) => {
+            words.iter().position(|it| value.as_str() == Some(it)).map(|it| i64::try_from(it).unwrap())
+        }
+        _ => value.as_i64(),
+    }
+}
+
+fn end(field: Field, bound: &Value, number: &str, word: &str) -> Option<i64> {
+    let value = if bound[number].is_null() { &bound[word] } else { &bound[number] };
+    is_good(field, value).then(|| rank(field, value)).flatten()
+}
+
+fn held(field: Field, value: Value, low: Option<i64>, high: Option<i64>) -> Value {
+    let Some(rank) = rank(field, &value) else { return value };
+    let held = rank.max(low.unwrap_or(i64::MIN)).min(high.unwrap_or(i64::MAX));
+    match field.definition().shape {
+        Shape::Word(words) => json!(words[usize::try_from(held).unwrap()]),
+        _ => json!(held),
+    }
+}
+
+/// Whatever teams write: a locked setting has a source in the cluster, a bounded one lies within.
+fn nothing_escapes(world: &PolicyWorld, namespace: &Namespace, effective: &Effective) -> Result<(), TestCaseError> {
+    let cluster = cluster_policies(world, namespace);
+    let found = values(effective);
+    for field in Field::all() {
+        let path = field.path().into_owned();
+        if cluster.iter().any(|it| locked(it).contains(&path)) {
+            prop_assert!(!effective.source(field).is_below_cluster(), "{} is locked", path);
+        }
+        for (low, high) in bounds(&cluster, field) {
+            if let Some(rank) = rank(field, &found[&path]) {
+                prop_assert!(low.is_none_or(|it| it <= rank) && high.is_none_or(|it| rank <= it), "{}", path);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Nothing panics, problems are one line each, and a good version outlives a bad one.
+fn garbage_is_told(world: &PolicyWorld, dice: &mut Dice) -> Result<(), TestCaseError> {
+    let (namespace, workload) = (namespace(world), workload(world));
+    let mut store = store(&world.policies, &namespace);
+    let Some(first) = world.policies.first() else { return Ok(()) };
+    let good = ReadPolicy::read(&first.0).unwrap();
+    let mut bad = policy_worlds::mangled(dice, first.0.clone());
+    if bad.is_object() && bad["metadata"].is_object() {
+        bad["metadata"]["generation"] = json!(9);
+    }
+    store.apply(&bad);
+    let policies = store.policies();
+    let _ = policies.effective(NAMESPACE, Some(&namespace), Some(&workload));
+    let _ = policies.effective("elsewhere", None, None);
+    let Some(read) = ReadPolicy::read(&bad) else { return Ok(()) };
+    for problem in &read.problems {
+        prop_assert!(!problem.contains(char::is_control) && problem.chars().count() < 400, "{:?}", problem);
+    }
+    let name: &PolicyName = &read.policy.name;
+    let is_replaced = *name == good.policy.name && latest(&world.policies).contains(&&first.0);
+    if good.problems.is_empty() && !read.problems.is_empty() && is_replaced {
+        let entry = policies.entries().find(|it| it.policy.name == *name).unwrap();
+        prop_assert_eq!(&*entry.policy, &good.policy, "the last good version is in force");
+        prop_assert!(entry.is_last_good());
+    }
+    Ok(())
+}
