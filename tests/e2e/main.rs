@@ -8,6 +8,7 @@ mod generated;
 mod injections;
 mod no502;
 mod policies;
+mod policy_reports;
 mod random;
 mod removal;
 mod repairs;
@@ -49,6 +50,7 @@ fn main() -> io::Result<ExitCode> {
         ("cleanup", cleanup::trials()),
         ("resilience", resilience::trials()),
         ("policies", policies::trials()),
+        ("policy_reports", policy_reports::trials()),
         ("removal", removal::trials()),
         ("rights", rights::trials()),
         ("sleep_gate", sleep_gate::trials()),

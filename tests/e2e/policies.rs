@@ -64,9 +64,9 @@ pub(crate) fn lenient_definitions() -> String {
     .join("\n---\n")
 }
 
-/// Puts other definitions in the place of those that are installed.
+/// Installs definitions where there are none.
 pub(crate) fn define(no502: &No502, definitions: &str) -> anyhow::Result<()> {
-    no502.cluster.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(definitions))?.success()?;
+    no502.cluster.kubectl(&["create", "-f", "-"], Some(definitions))?.success()?;
     let wait = ["wait", "--for=condition=Established", "--timeout=30s", "crd", CLUSTER_DEFINITION, DEFINITION];
     no502.cluster.kubectl(&wait, None)?.success()?;
     Ok(())
