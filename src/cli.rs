@@ -1,12 +1,16 @@
 //! The command line: what was typed, and which subcommand it is. One file a subcommand; each returns its exit code.
 
 mod check;
+mod cluster;
+mod crd;
 mod dev;
 mod fix;
 mod manifests;
+mod output;
+mod policy;
 mod serve;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 use clap::Parser;
 
@@ -24,6 +28,8 @@ enum Command {
     Check(check::Check),
     Fix(Box<fix::Fix>),
     Manifests(manifests::Manifests),
+    Crd(crd::Crd),
+    Policy(policy::Policy),
 }
 
 /// Exit codes (design 9).
@@ -33,6 +39,16 @@ enum Exit {
     Findings = 1,
     Usage = 2,
     Unreachable = 3,
+}
+
+/// Form of a report.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
 }
 
 /// Runs one command line and reports failures on standard error, one line each.
@@ -49,6 +65,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(it) => it.run(),
         Command::Fix(it) => it.run(),
         Command::Manifests(it) => it.run(),
+        Command::Crd(it) => it.run(),
+        Command::Policy(it) => it.run(),
     };
     match result {
         Ok(exit) => ExitCode::from(exit as u8),
@@ -69,6 +87,15 @@ struct Failure {
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self { exit: Exit::Usage, error: error.into() }
+    }
+}
+
+/// Prints the whole output of a command.
+fn print(text: &str) -> Result<Exit, Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // A reader that has seen enough (`| head`) is no failure.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Clean),
+        other => other.map(|()| Exit::Clean).map_err(Into::into),
     }
 }
 

@@ -8,6 +8,8 @@ use std::{fmt, str::FromStr};
 
 use axum::http::Uri;
 
+use crate::crd;
+
 /// Name of the Service, the Deployment, the ServiceAccount, the RBAC objects and both webhook configurations.
 pub const NAME: &str = "no502";
 /// Name of the Secret in which the replicas share their certificate authority.
@@ -23,10 +25,13 @@ pub const ADMIN_PORT: u16 = 8080;
 pub const MUTATE_PATH: &str = "/mutate";
 /// Path of the validating half.
 pub const VALIDATE_PATH: &str = "/validate";
+/// Path of what counts the workloads that a change of a policy affects.
+pub const PREVIEW_PATH: &str = "/preview";
 /// Entries of the mutating webhook configuration: those whose `caBundle` the server writes.
 pub const MUTATING_ENTRIES: [&str; 1] = ["mutate.no502.dev"];
 /// Entries of the validating webhook configuration.
-pub const VALIDATING_ENTRIES: [&str; 2] = ["validate.no502.dev", "validate-fail-closed.no502.dev"];
+pub const VALIDATING_ENTRIES: [&str; 3] =
+    ["validate.no502.dev", "validate-fail-closed.no502.dev", "validate-policies.no502.dev"];
 /// With the value `true` on a Namespace: refuse writes while the server cannot be asked.
 pub const FAIL_CLOSED_LABEL: &str = "no502.dev/fail-closed";
 /// How long the API server waits for an answer. Three calls at most stay far below its 34 s for a whole request.
@@ -48,13 +53,14 @@ const IMAGE_BYTES_MAX: usize = 512;
 const HEADER: &str = "# Written by `no502 manifests`. Give it other options rather than editing this.\n";
 const NAMESPACE: &str = include_str!("deploy/namespace.yaml");
 const SERVER: &str = include_str!("deploy/server.yaml");
+const ROLES: &str = include_str!("deploy/roles.yaml");
 const WEBHOOKS: &str = include_str!("deploy/webhooks.yaml");
 const VALIDATE_ENTRY: &str = include_str!("deploy/validate-entry.yaml");
 
 const SOME_WRITES: &[&str] = &["CREATE", "UPDATE"];
 const ALL_WRITES: &[&str] = &["CREATE", "UPDATE", "DELETE"];
 
-/// Every resource that the server watches or reviews: RBAC and webhook rules both come from here.
+/// Every resource that the server watches or reviews, but the policies: RBAC and webhook rules both come from here.
 const RESOURCES: &[Resource] = &[
     Resource { validate: ALL_WRITES, ..Resource::watched("", "v1", "services") },
     // Pods change far too often for more than a look at the ones that no controller makes.
@@ -102,7 +108,8 @@ pub struct Options {
     pub namespace: Namespace,
     /// The image to run.
     pub image: Image,
-    /// A server outside the cluster: nothing is installed but the webhook configurations that lead to it.
+    /// A server outside the cluster: what is installed of it is the webhook configurations that lead to it. The policies and the
+    /// roles for people who write them are there as always.
     pub webhook_url: Option<WebhookUrl>,
 }
 
@@ -235,9 +242,11 @@ fn is_https_origin(origin: &str) -> bool {
 #[must_use]
 pub fn render(options: &Options) -> String {
     let values = values(options);
-    let documents: &[&str] =
-        if options.webhook_url.is_some() { &[NAMESPACE, WEBHOOKS] } else { &[NAMESPACE, SERVER, WEBHOOKS] };
-    let documents: Vec<String> = documents.iter().map(|document| fill(document, &values)).collect();
+    let server = options.webhook_url.is_none().then_some(SERVER);
+    let templates = [NAMESPACE].into_iter().chain(server).chain([ROLES, WEBHOOKS]);
+    let documents = templates.map(|document| fill(document, &values));
+    // The policies first: a server that starts before it can be taught finds no policies, and says so.
+    let documents: Vec<String> = [crd::yaml()].into_iter().chain(documents).collect();
     format!("{HEADER}{}", documents.join("---\n"))
 }
 
@@ -260,6 +269,11 @@ fn values(options: &Options) -> Vec<(&'static str, String)> {
         ("not-excluded", not_excluded(&options.namespace)),
         ("mutate-client", client(options, MUTATE_PATH)),
         ("validate-client", client(options, VALIDATE_PATH)),
+        ("preview-client", client(options, PREVIEW_PATH)),
+        ("policy-group", crd::group().to_owned()),
+        ("policy-version", crd::version().to_owned()),
+        ("cluster-policies", crd::CLUSTER_PLURAL.to_owned()),
+        ("policies", crd::NAMESPACED_PLURAL.to_owned()),
         ("watch-rules", watch_rules()),
         ("mutate-rules", webhook_rules(|resource| resource.mutate)),
         ("validate-rules", webhook_rules(|resource| resource.validate)),

@@ -27,8 +27,10 @@
 //! | the ports, certificates, watches | [`server`], [`certs`], [`watch`] |
 //! | what a policy's own object says about it | [`policy`] (`audit.rs`), [`policy_status`] |
 //! | files and folders of manifests, and what is said about them | [`manifest`], [`check`], [`report`] |
+//! | what `no502 policy` explains and tries | [`policy`], [`trial`] |
 //! | the edits of manifest text that `no502 fix` makes | [`fix`] |
 //! | what `kubectl apply` installs | [`deploy`] |
+//! | the schema of the policies | [`crd`] |
 //!
 //! # Invariants
 //!
@@ -43,6 +45,7 @@
 pub mod certs;
 pub mod check;
 pub mod cli;
+pub mod crd;
 pub mod deploy;
 pub mod facts;
 pub mod fix;
@@ -62,6 +65,7 @@ pub mod rules;
 pub mod server;
 pub mod snapshot;
 pub mod telemetry;
+pub mod trial;
 pub mod verdict;
 pub mod warning;
 pub mod watch;

@@ -17,7 +17,7 @@ mod set;
 mod store;
 mod value;
 
-pub(crate) use self::annotations::break_glass;
+pub(crate) use self::{annotations::break_glass, resolve::built_in};
 pub use self::{
     audit::{
         EXPIRES_SOON_DAYS, ExemptionCounts, ExemptionRemark, Judgement, PolicyStatus, RemarkKind, USED_FOR_DAYS, Used,

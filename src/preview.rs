@@ -236,9 +236,9 @@ impl Count {
 
     fn lines(self) -> Vec<(Rank, String)> {
         let mut lines: Vec<(Rank, String)> = [
-            self.denied.line("object", "newly be denied, were it written anew"),
+            self.denied.line("object", "newly be denied if written anew"),
             self.no_longer_denied.line("object", "no longer be denied"),
-            self.injected.line("workload", "newly be injected, or get other values, at its next rollout"),
+            self.injected.line("workload", "newly be injected, or otherwise than now, at the next rollout"),
             self.no_longer_injected.line("workload", "no longer be injected"),
         ]
         .into_iter()

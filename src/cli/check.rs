@@ -1,18 +1,21 @@
 //! `no502 check`: the same engine over files.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, anyhow};
 
-use super::{Exit, Failure};
+use super::{
+    Exit, Failure, Format,
+    output::{paint, print},
+};
 use crate::{
     check::{Settings, check},
     manifest::{self, Loaded},
     policy::Profile,
-    report::{Level, Paint, Report, render_json, render_text},
+    report::{Level, Report, render_json, render_text},
 };
 
 /// Checks manifests: files, folders, or `-` for standard input, all of them one world
@@ -34,15 +37,6 @@ pub(super) struct Check {
     /// The lowest level of a finding that makes the exit code 1
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t)]
     fail_on: FailOn,
-}
-
-#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
-enum Format {
-    /// For people
-    #[default]
-    Text,
-    /// For programs
-    Json,
 }
 
 #[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
@@ -109,7 +103,7 @@ impl Check {
 
 /// True for a folder or a standard input that holds nothing: a wrong path must not look like a clean one. Single files may hold
 /// anything, because shells expand `*.yaml` to them.
-fn is_empty(path: &Path, loaded: &Loaded) -> bool {
+pub(super) fn is_empty(path: &Path, loaded: &Loaded) -> bool {
     if path.as_os_str() != "-" && !path.is_dir() {
         return false;
     }
@@ -119,21 +113,6 @@ fn is_empty(path: &Path, loaded: &Loaded) -> bool {
     !documents.chain(problems).chain(unreadable).any(|file| file.starts_with(path))
 }
 
-fn name(path: &Path) -> String {
+pub(super) fn name(path: &Path) -> String {
     if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() }
-}
-
-fn paint() -> Paint {
-    let is_set = |name: &str| std::env::var_os(name).is_some_and(|it| !it.is_empty());
-    let is_dumb = std::env::var_os("TERM").is_some_and(|it| it == "dumb");
-    if io::stdout().is_terminal() && !is_set("NO_COLOR") && !is_dumb { Paint::Colour } else { Paint::Plain }
-}
-
-/// A reader that has seen enough (`| head`) is no failure, and changes no exit code.
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other.context("cannot write the report")?),
-    }
 }

@@ -1,8 +1,6 @@
 //! `no502 manifests`: what installs no502 in a cluster.
 
-use std::io::Write;
-
-use super::{Exit, Failure};
+use super::{Exit, Failure, print};
 use crate::deploy::{Image, Namespace, Options, WebhookUrl, render};
 
 /// Prints the manifests that install no502: `no502 manifests | kubectl apply -f -`
@@ -27,11 +25,6 @@ impl Manifests {
             image: self.image.map_or(Ok(defaults.image), |it| it.parse::<Image>())?,
             webhook_url: self.webhook_url.map(|it| it.parse::<WebhookUrl>()).transpose()?,
         };
-        let written = std::io::stdout().write_all(render(&options).as_bytes());
-        match written {
-            // A reader that has seen enough (`| head`) is no failure.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Clean),
-            other => other.map(|()| Exit::Clean).map_err(Into::into),
-        }
+        print(&render(&options))
     }
 }

@@ -93,7 +93,7 @@ const DEFAULT_LOG: &str = "info,kube_client=off";
 /// Work beside the server that never ends by itself.
 type Background = Pin<Box<dyn Future<Output = std::convert::Infallible> + Send>>;
 
-fn rule_action(text: &str) -> Result<(String, Action), String> {
+pub(super) fn rule_action(text: &str) -> Result<(String, Action), String> {
     let (rule, action) = text.split_once('=').ok_or("write RULE=ACTION, such as service-selects-nothing=warn")?;
     if rules::find(rule).is_none() {
         let known: Vec<&str> = rules::ALL.iter().map(|it| it.id).collect();

@@ -65,8 +65,8 @@ pub fn audit(policies: &Policies, snapshot: &Snapshot, used: &Used, now: Timesta
     let mut namespaces: BTreeMap<&SmolStr, Vec<&SmolStr>> = BTreeMap::new();
     let bases: BTreeMap<_, _> = policies.bases.iter().collect();
     for (namespace, base) in bases {
-        for policy in &base.selected_by {
-            namespaces.entry(policy).or_default().push(namespace);
+        for policy in policies.speakers_for(base) {
+            namespaces.entry(&policy.name.name).or_default().push(namespace);
         }
     }
     let findings = Findings::for_exemptions(policies, snapshot, now);

@@ -257,7 +257,7 @@ impl Field {
     /// Its row of the table.
     #[must_use]
     pub fn definition(self) -> &'static Definition {
-        DEFINITIONS.iter().find(|it| it.field == self).unwrap_or(&ACTION)
+        DEFINITIONS.get(self.ordinal()).unwrap_or(&ACTION)
     }
 
     /// The action of a rule; `None` for a rule that does not exist.
@@ -269,7 +269,28 @@ impl Field {
 
     /// Its place in [`DEFINITIONS`]; the place behind them for an action.
     pub(super) fn ordinal(self) -> usize {
-        DEFINITIONS.iter().position(|it| it.field == self).unwrap_or(DEFINITIONS.len())
+        match self {
+            Self::Enabled => 0,
+            Self::BreakGlassGroups => 1,
+            Self::Profile => 2,
+            Self::Mode => 3,
+            Self::Kinds => 4,
+            Self::SkipOwned => 5,
+            Self::PreStopMode => 6,
+            Self::SleepSeconds => 7,
+            Self::ExecFallback => 8,
+            Self::GraceMode => 9,
+            Self::AppDrainSeconds => 10,
+            Self::MaxGraceSeconds => 11,
+            Self::ReadinessMode => 12,
+            Self::ReadinessPort => 13,
+            Self::ReadinessPeriod => 14,
+            Self::ReadinessTimeout => 15,
+            Self::ReadinessFailures => 16,
+            Self::ExcludedContainers => 17,
+            Self::RestartHint => 18,
+            Self::Action(_) => DEFINITIONS.len(),
+        }
     }
 
     /// The rule, for an action.
@@ -310,6 +331,12 @@ impl Field {
     #[must_use]
     pub fn is_about_injection(self) -> bool {
         self.definition().path.starts_with("injection.")
+    }
+
+    /// A value of this setting as a policy writes it; `None` if it is none.
+    #[must_use]
+    pub fn read(self, json: &serde_json::Value) -> Option<super::FieldValue> {
+        self.definition().shape.read_json(json)
     }
 
     /// The settings that a bound can hold: those with an order.

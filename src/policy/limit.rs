@@ -51,8 +51,9 @@ impl Limits {
         if self.exemptions_locked.is_none() {
             self.exemptions_locked.clone_from(&other.exemptions_locked);
         }
-        let days = [&self.exemption_days_max, &other.exemption_days_max];
-        self.exemption_days_max = days.into_iter().flatten().min_by_key(|it| it.rank).cloned();
+        if is_tighter(self.exemption_days_max.as_ref(), other.exemption_days_max.as_ref(), |known, new| new < known) {
+            self.exemption_days_max.clone_from(&other.exemption_days_max);
+        }
         conflicts
     }
 
@@ -78,11 +79,20 @@ impl Limits {
     }
 }
 
+fn is_tighter(known: Option<&End>, new: Option<&End>, is_beyond: fn(i64, i64) -> bool) -> bool {
+    match (known, new) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(known), Some(new)) => is_beyond(known.rank, new.rank),
+    }
+}
+
 impl Bound {
     fn tighten(&mut self, field: Field, other: &Self) -> Option<String> {
-        let min = [&self.min, &other.min].into_iter().flatten().rev().max_by_key(|it| it.rank).cloned();
-        let max = [&self.max, &other.max].into_iter().flatten().min_by_key(|it| it.rank).cloned();
-        if let (Some(low), Some(high)) = (&min, &max)
+        let raises = is_tighter(self.min.as_ref(), other.min.as_ref(), |known, new| new > known);
+        let lowers = is_tighter(self.max.as_ref(), other.max.as_ref(), |known, new| new < known);
+        let (min, max) = (if raises { &other.min } else { &self.min }, if lowers { &other.max } else { &self.max });
+        if let (Some(low), Some(high)) = (min, max)
             && low.rank > high.rank
         {
             return Some(format!(
@@ -90,7 +100,12 @@ impl Bound {
                 field.path()
             ));
         }
-        (self.min, self.max) = (min, max);
+        if raises {
+            self.min.clone_from(&other.min);
+        }
+        if lowers {
+            self.max.clone_from(&other.max);
+        }
         None
     }
 

@@ -55,7 +55,7 @@ pub(super) struct Resolution {
 }
 
 /// The place of a setting in the list of all.
-fn index(field: Field) -> usize {
+pub(super) fn index(field: Field) -> usize {
     match field {
         Field::Action(rule) => DEFINITIONS.len() + usize::from(rule),
         other => other.ordinal(),
@@ -83,7 +83,7 @@ impl Resolution {
 
     /// A level wants a value. `what` names the place of a value that a lock keeps out, for the warning.
     pub(super) fn offer(&mut self, field: Field, value: &FieldValue, source: &Source, what: impl FnOnce() -> String) {
-        let locked_by = self.limits.locks.get(&field).filter(|_| source.is_below_cluster()).cloned();
+        let locked_by = if source.is_below_cluster() { self.limits.locks.get(&field).cloned() } else { None };
         if let Some(steps) = &mut self.steps {
             let step = Step { field, source: source.clone(), value: value.clone(), locked_by: locked_by.clone() };
             steps.push(step);
@@ -212,7 +212,7 @@ impl Resolution {
 }
 
 /// What is built in; `None` for what says nothing unless it is set.
-pub(super) fn built_in(field: Field, settings: &InjectionSettings) -> Option<FieldValue> {
+pub(crate) fn built_in(field: Field, settings: &InjectionSettings) -> Option<FieldValue> {
     Some(match field {
         Field::Enabled => FieldValue::Flag(true),
         Field::Profile => FieldValue::Word(Profile::default().name()),

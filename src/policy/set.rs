@@ -10,8 +10,9 @@ use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 
 use super::{
-    Effective, Exemption, Field, Installation, Limits, PolicyName, PolicyObject, Source, Step, Tie, annotations,
-    resolve::Resolution,
+    Effective, Exemption, Field, FieldValue, Installation, Limits, PolicyName, PolicyObject, Source, Step, Tie,
+    annotations,
+    resolve::{Resolution, index},
 };
 use crate::facts::{Labels, Namespace, Workload};
 
@@ -30,9 +31,11 @@ pub struct Policies {
     /// The policies of each namespace, those that count least first.
     pub(super) own: FxHashMap<SmolStr, Arc<[Arc<PolicyObject>]>>,
     /// What the cluster says of each namespace.
-    pub(super) bases: FxHashMap<SmolStr, Arc<Base>>,
+    pub(super) bases: FxHashMap<SmolStr, Base>,
     /// Every policy object, for its status.
     pub(super) entries: Arc<BTreeMap<PolicyName, Arc<Entry>>>,
+    /// Those that cannot be read, or not wholly.
+    pub(super) unreadable: Arc<BTreeMap<PolicyName, Arc<Entry>>>,
 }
 
 /// One policy object: what of it counts, and what is wrong with it.
@@ -60,17 +63,22 @@ impl Entry {
     }
 }
 
-/// What the cluster says of one namespace.
-#[derive(Debug)]
+/// What the cluster says of one namespace, as long as it has these labels.
+#[derive(Debug, Clone)]
 pub(super) struct Base {
     pub(super) labels: Labels,
+    pub(super) said: Arc<Said>,
+}
+
+/// What flags and some cluster policies say together; many namespaces share it.
+#[derive(Debug)]
+pub(super) struct Said {
     resolution: Resolution,
     exemptions: Arc<[Arc<Exemption>]>,
     /// What is in force where nobody says more.
     effective: Effective,
-    pub(super) ties: Vec<Tie>,
-    /// The cluster policies that select the namespace.
-    pub(super) selected_by: Vec<SmolStr>,
+    /// The cluster policies, by their places in the list.
+    selected: Vec<usize>,
 }
 
 impl Policies {
@@ -102,15 +110,15 @@ impl Policies {
     /// if it is one.
     #[must_use]
     pub fn effective(&self, namespace: &str, facts: Option<&Namespace>, workload: Option<&Workload>) -> Effective {
-        let base = self.base(namespace, facts);
+        let said = self.said_of(namespace, facts);
         let own = self.own_policies(namespace);
         let is_plain = |it: &Workload| it.meta.own.is_empty() && it.template.own.is_empty();
         if own.is_empty() && facts.is_none_or(|it| it.meta.own.is_empty()) && workload.is_none_or(is_plain) {
-            return base.effective.clone();
+            return said.effective.clone();
         }
-        let mut resolution = base.resolution.clone();
+        let mut resolution = said.resolution.clone();
         self.add_own(&mut resolution, namespace, facts, workload);
-        let exemptions = all_exemptions(&base.exemptions, own);
+        let exemptions = all_exemptions(&said.exemptions, own);
         finish(resolution, namespace, facts, workload, exemptions)
     }
 
@@ -122,9 +130,10 @@ impl Policies {
         workload: Option<&Workload>,
     ) -> (Resolution, Effective, Vec<Tie>) {
         let labels = self.labels(namespace, facts);
-        let (mut resolution, mut ties, selected) = self.cluster_part(namespace, &labels, true);
+        let selected = self.selected(namespace, &labels);
+        let (mut resolution, mut ties) = self.cluster_part(&selected, true);
         ties.extend(self.add_own(&mut resolution, namespace, facts, workload));
-        let exemptions = all_exemptions(&cluster_exemptions(&selected), self.own_policies(namespace));
+        let exemptions = all_exemptions(&self.cluster_exemptions(&selected), self.own_policies(namespace));
         let mut held = resolution.clone();
         held.hold_bounds(namespace);
         (held, finish(resolution, namespace, facts, workload, exemptions), ties)
@@ -178,16 +187,16 @@ impl Policies {
 
     /// An unreadable policy is told with every write that it is for.
     fn tell_problems(&self, name: &PolicyName, resolution: &mut Resolution) {
-        let Some(entry) = self.entries.get(name).filter(|it| !it.problems.is_empty()) else { return };
+        let Some(entry) = self.unreadable.get(name) else { return };
         let room = POLICY_PROBLEMS_TOLD_MAX.saturating_sub(resolution.policy_problems.len());
         resolution.policy_problems.extend(entry.told().take(room));
     }
 
-    fn base(&self, namespace: &str, facts: Option<&Namespace>) -> Arc<Base> {
+    fn said_of(&self, namespace: &str, facts: Option<&Namespace>) -> Arc<Said> {
         match self.bases.get(namespace) {
-            Some(base) if facts.is_none_or(|it| it.labels == base.labels) => Arc::clone(base),
+            Some(base) if facts.is_none_or(|it| it.labels == base.labels) => Arc::clone(&base.said),
             _ if self.is_plain() => Arc::clone(&PLAIN),
-            _ => Arc::new(self.new_base(namespace, facts.map(|it| it.labels.clone()).unwrap_or_default())),
+            _ => Arc::new(self.said_by(&self.selected(namespace, &self.labels(namespace, facts)))),
         }
     }
 
@@ -195,33 +204,42 @@ impl Policies {
         self.cluster.is_empty() && self.installation.values.is_empty()
     }
 
-    pub(super) fn new_base(&self, namespace: &str, labels: Labels) -> Base {
-        let (resolution, ties, selected) = self.cluster_part(namespace, &labels, false);
-        let exemptions = cluster_exemptions(&selected);
-        let mut held = resolution.clone();
-        held.hold_bounds(namespace);
-        Base {
-            labels,
-            effective: held.finish(Arc::clone(&exemptions)),
-            resolution,
-            exemptions,
-            ties,
-            selected_by: selected.iter().map(|it| it.name.name.clone()).collect(),
-        }
+    /// The cluster policies that are for a namespace, by their places in the list.
+    pub(super) fn selected(&self, namespace: &str, labels: &Labels) -> Vec<usize> {
+        let of = |index: &usize| self.cluster[*index].selects_namespace(namespace, labels);
+        (0..self.cluster.len()).filter(of).collect()
     }
 
-    /// Flags, and the cluster policies that select these labels.
-    fn cluster_part(
-        &self,
-        namespace: &str,
-        labels: &Labels,
-        is_recorded: bool,
-    ) -> (Resolution, Vec<Tie>, Vec<&Arc<PolicyObject>>) {
-        let is_selected = |it: &&Arc<PolicyObject>| it.selects_namespace(namespace, labels);
-        let selected: Vec<&Arc<PolicyObject>> = self.cluster.iter().filter(is_selected).collect();
+    /// What these cluster policies say together.
+    pub(super) fn said_by(&self, selected: &[usize]) -> Said {
+        let (resolution, _) = self.cluster_part(selected, false);
+        let exemptions = self.cluster_exemptions(selected);
+        let mut held = resolution.clone();
+        // Only what teams set is told with a namespace.
+        held.hold_bounds("");
+        Said { effective: held.finish(Arc::clone(&exemptions)), resolution, exemptions, selected: selected.to_vec() }
+    }
+
+    /// The cluster policies that are for a namespace, those that count least first.
+    pub(super) fn speakers_for<'a>(&'a self, base: &'a Base) -> impl DoubleEndedIterator<Item = &'a Arc<PolicyObject>> {
+        base.said.selected.iter().map(|it| &self.cluster[*it])
+    }
+
+    /// The ties among them.
+    pub(super) fn cluster_ties(&self, base: &Base) -> Vec<Tie> {
+        self.cluster_part(&base.said.selected, true).1
+    }
+
+    fn cluster_exemptions(&self, selected: &[usize]) -> Arc<[Arc<Exemption>]> {
+        selected.iter().flat_map(|it| &self.cluster[*it].exemptions).cloned().collect()
+    }
+
+    /// Flags, and then cluster policies.
+    fn cluster_part(&self, selected: &[usize], is_recorded: bool) -> (Resolution, Vec<Tie>) {
         let mut limits = Limits::default();
         let mut conflicts = Vec::new();
-        for policy in selected.iter().rev() {
+        let policies = || selected.iter().map(|it| &self.cluster[*it]);
+        for policy in policies().rev() {
             let found = limits.add(&policy.limits);
             conflicts.extend(found.into_iter().map(|it| format!("{}: {it}", policy.name)));
         }
@@ -230,16 +248,23 @@ impl Policies {
         for (field, value) in &self.installation.values {
             resolution.offer(*field, value, &Source::Flag, String::new);
         }
-        let ties = offer_all(&mut resolution, selected.iter().copied(), Source::ClusterPolicy);
-        for policy in self.cluster.iter().filter(|it| is_selected(it) || it.selector.is_none()) {
+        let ties = if is_recorded {
+            offer_all(&mut resolution, policies(), Source::ClusterPolicy)
+        } else {
+            offer_winners(&mut resolution, policies());
+            Vec::new()
+        };
+        // Whom a policy with an unreadable selector was meant for, nobody knows.
+        let lost = self.cluster.iter().filter(|it| it.selector.is_none());
+        for policy in policies().chain(lost).filter(|_| !self.unreadable.is_empty()) {
             self.tell_problems(&policy.name, &mut resolution);
         }
-        (resolution, ties, selected)
+        (resolution, ties)
     }
 }
 
 /// What is built in, where no policy and no flag says more.
-static PLAIN: LazyLock<Arc<Base>> = LazyLock::new(|| Arc::new(Policies::default().new_base("", Labels::default())));
+static PLAIN: LazyLock<Arc<Said>> = LazyLock::new(|| Arc::new(Policies::default().said_by(&[])));
 
 fn finish(
     mut resolution: Resolution,
@@ -258,11 +283,11 @@ fn offer_all<'a>(
     policies: impl Iterator<Item = &'a Arc<PolicyObject>>,
     source: fn(SmolStr) -> Source,
 ) -> Vec<Tie> {
-    let mut setters: FxHashMap<Field, &PolicyObject> = FxHashMap::default();
+    let mut setters: Vec<Option<&PolicyObject>> = vec![None; Field::all().count()];
     let mut ties: Vec<Tie> = Vec::new();
     for policy in policies {
         for (field, value) in &policy.values {
-            let earlier = setters.insert(*field, policy);
+            let earlier = setters[index(*field)].replace(policy);
             let is_tie = earlier.is_some_and(|it| rank(it) == rank(policy));
             if !is_tie {
                 ties.retain(|it| it.field != *field);
@@ -276,6 +301,20 @@ fn offer_all<'a>(
     ties
 }
 
+/// The same for policies of the cluster, which nothing keeps out: each setting is written once, however many policies have it.
+fn offer_winners<'a>(resolution: &mut Resolution, policies: impl Iterator<Item = &'a Arc<PolicyObject>>) {
+    let mut winners: Vec<Option<(&PolicyObject, &FieldValue)>> = vec![None; Field::all().count()];
+    for policy in policies {
+        for (field, value) in &policy.values {
+            winners[index(*field)] = Some((policy, value));
+        }
+    }
+    for (field, winner) in Field::all().zip(winners) {
+        let Some((policy, value)) = winner else { continue };
+        resolution.offer(field, value, &Source::ClusterPolicy(policy.name.name.clone()), String::new);
+    }
+}
+
 /// What decides between two policies of one level: one that selects workloads is nearer than one for all of them.
 pub(super) fn rank(policy: &PolicyObject) -> (bool, i64) {
     let selects_workloads =
@@ -287,10 +326,6 @@ pub(super) fn rank(policy: &PolicyObject) -> (bool, i64) {
 fn selects(policy: &PolicyObject, workload: Option<&Workload>) -> bool {
     let Some(selector) = &policy.selector else { return false };
     selector.is_empty() || workload.is_some_and(|it| selector.matches(&it.labels, None))
-}
-
-fn cluster_exemptions(selected: &[&Arc<PolicyObject>]) -> Arc<[Arc<Exemption>]> {
-    selected.iter().flat_map(|it| &it.exemptions).cloned().collect()
 }
 
 fn all_exemptions(cluster: &Arc<[Arc<Exemption>]>, own: &[Arc<PolicyObject>]) -> Arc<[Arc<Exemption>]> {

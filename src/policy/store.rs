@@ -6,13 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value as Json;
 use smol_str::SmolStr;
 
 use super::{
     Field, FieldValue, Policies, PolicyName, PolicyObject, ReadPolicy,
-    set::{Entry, rank},
+    set::{Base, Entry, Said, rank},
 };
 use crate::facts::Labels;
 
@@ -163,6 +163,8 @@ impl PolicyStore {
         let cluster = self.entries.iter().take_while(|(name, _)| name.namespace.is_empty());
         policies.cluster = sorted(cluster.map(|(_, it)| &it.policy)).into();
         policies.entries = Arc::new(self.entries.clone());
+        let unreadable = self.entries.iter().filter(|(_, it)| !it.problems.is_empty());
+        policies.unreadable = Arc::new(unreadable.map(|(name, it)| (name.clone(), Arc::clone(it))).collect());
         for name in changed {
             let first = PolicyName { namespace: name.clone(), name: SmolStr::default() };
             let own = self.entries.range(first..).take_while(|(it, _)| it.namespace == name && !name.is_empty());
@@ -184,11 +186,18 @@ impl PolicyStore {
     }
 
     fn fill_bases(&self, policies: &mut Policies) {
+        let mut known: FxHashMap<Vec<usize>, Arc<Said>> = FxHashMap::default();
         for (name, labels) in &self.namespaces {
-            if !policies.bases.contains_key(name) {
-                let base = policies.new_base(name, labels.clone());
-                policies.bases.insert(name.clone(), Arc::new(base));
+            if policies.bases.contains_key(name) {
+                continue;
             }
+            let selected = policies.selected(name, labels);
+            let said = match known.get(&selected) {
+                Some(said) => Arc::clone(said),
+                None => Arc::new(policies.said_by(&selected)),
+            };
+            known.insert(selected, Arc::clone(&said));
+            policies.bases.insert(name.clone(), Base { labels: labels.clone(), said });
         }
     }
 }

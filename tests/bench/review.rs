@@ -11,6 +11,7 @@
 
 mod fixture;
 mod measure;
+mod policies;
 mod table;
 
 use jiff::Timestamp;
@@ -53,6 +54,7 @@ fn main() {
     reviews("reviews, 10,000 pods in one namespace", CROWDED, &crowded);
     lookups(&spread, &crowded);
     publishing();
+    policies::policies();
 }
 
 /// One kind of review.

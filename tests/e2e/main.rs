@@ -9,6 +9,8 @@ mod injections;
 mod no502;
 mod policies;
 mod policy_reports;
+mod policy_rights;
+mod policy_schema;
 mod random;
 mod removal;
 mod repairs;
@@ -25,6 +27,9 @@ mod ways;
 #[expect(dead_code, reason = "a node uses more of it than these tests")]
 #[path = "../cluster/mod.rs"]
 mod cluster;
+
+#[path = "../it/policy_cases.rs"]
+mod policy_cases;
 
 use std::{io, process::ExitCode, sync::Arc};
 
@@ -54,6 +59,8 @@ fn main() -> io::Result<ExitCode> {
         ("removal", removal::trials()),
         ("rights", rights::trials()),
         ("sleep_gate", sleep_gate::trials()),
+        ("policy_schema", policy_schema::trials()),
+        ("policy_rights", policy_rights::trials()),
     ];
     let trials = trial::trials(&topics, &shared);
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -2,14 +2,20 @@
 
 use std::{collections::BTreeSet, fs};
 
-use k8s_openapi::api::{
-    admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
-    apps::v1::Deployment,
-    core::v1::{Namespace, ResourceQuota, Service, ServiceAccount},
-    policy::v1::PodDisruptionBudget,
-    rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
+use k8s_openapi::{
+    api::{
+        admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
+        apps::v1::Deployment,
+        core::v1::{Namespace, ResourceQuota, Service, ServiceAccount},
+        policy::v1::PodDisruptionBudget,
+        rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use no502::deploy::{self, Options};
+use no502::{
+    crd,
+    deploy::{self, Options},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -33,6 +39,12 @@ fn kinds(documents: &[Value]) -> Vec<&str> {
 
 fn document<'a>(documents: &'a [Value], kind: &str) -> &'a Value {
     documents.iter().find(|document| document["kind"] == kind).unwrap()
+}
+
+/// The `ClusterRole` of that name.
+fn cluster_role<'a>(documents: &'a [Value], name: &str) -> &'a Value {
+    let mut roles = documents.iter().filter(|document| document["kind"] == "ClusterRole");
+    roles.find(|role| role["metadata"]["name"] == name).unwrap()
 }
 
 /// All entries of both webhook configurations.
@@ -69,7 +81,7 @@ fn no_placeholder_is_left() {
 fn every_document_is_what_the_api_defines() {
     for options in [Options::default(), options("123", None), options("on", Some("https://127.0.0.1:8443"))] {
         for document in documents(&options) {
-            assert_eq!(typed(&document), document);
+            assert!(typed(&document) == document, "{} {}", document["kind"], document["metadata"]["name"]);
         }
     }
 }
@@ -79,6 +91,7 @@ fn typed(document: &Value) -> Value {
         serde_json::to_value(serde_json::from_value::<T>(document.clone()).unwrap()).unwrap()
     }
     match document["kind"].as_str().unwrap() {
+        "CustomResourceDefinition" => with_whole_numbers(through::<CustomResourceDefinition>(document)),
         "Namespace" => through::<Namespace>(document),
         "ServiceAccount" => through::<ServiceAccount>(document),
         "ClusterRole" => through::<ClusterRole>(document),
@@ -92,6 +105,19 @@ fn typed(document: &Value) -> Value {
         "MutatingWebhookConfiguration" => through::<MutatingWebhookConfiguration>(document),
         "ValidatingWebhookConfiguration" => through::<ValidatingWebhookConfiguration>(document),
         kind => panic!("{kind} is new: add its type here"),
+    }
+}
+
+/// The limits of a schema may have fractions, so that its type has 5.0 where 5 was written.
+fn with_whole_numbers(value: Value) -> Value {
+    match value {
+        Value::Number(number) => {
+            let whole = number.as_f64().filter(|it| it.fract() == 0.0).map(|it| format!("{it}").parse());
+            whole.and_then(Result::ok).map_or(Value::Number(number), |it: i64| json!(it))
+        }
+        Value::Array(items) => items.into_iter().map(with_whole_numbers).collect(),
+        Value::Object(map) => map.into_iter().map(|(key, value)| (key, with_whole_numbers(value))).collect(),
+        other => other,
     }
 }
 
@@ -113,11 +139,11 @@ fn yaml_1_1_and_1_2_read_the_same() {
 #[test]
 fn doubtful_scalars_are_recognised() {
     for scalar in
-        ["on", "No", "y", "~", "null", "017", "0x1f", "1e3", "1_000", "1.30", "-1", ".5", "+1", "1:30", "2001-01-01"]
+        ["on", "No", "y", "~", "null", "017", "0x1f", "1e3", "1_000", "1.30", "-017", ".5", "+1", "1:30", "2001-01-01"]
     {
         assert!(is_doubtful(scalar), "{scalar}");
     }
-    for scalar in ["true", "443", "0", "v1", "100m", "apps", "no502"] {
+    for scalar in ["true", "443", "0", "-1", "v1", "100m", "apps", "no502"] {
         assert!(!is_doubtful(scalar), "{scalar}");
     }
     assert_eq!(plain_scalars("a: on # why\n- [x, \"y\"]\n- k: \"v\"\nb:\n  # note: no\n"), ["a", "on", "x", "k", "b"]);
@@ -140,6 +166,7 @@ fn is_doubtful(scalar: &str) -> bool {
         return true;
     }
     let decimal = scalar == "0" || (!scalar.starts_with('0') && scalar.bytes().all(|byte| byte.is_ascii_digit()));
+    let decimal = decimal || scalar.strip_prefix('-').is_some_and(|it| !is_doubtful(it) && it.parse::<u32>().is_ok());
     // A number with a letter behind it, such as 100m, is text in both; so is a word that begins with neither.
     let numeric = scalar.starts_with(|first: char| first.is_ascii_digit() || "+-.".contains(first))
         && scalar.bytes().all(|byte| byte.is_ascii_hexdigit() || b"+-._:xoXO".contains(&byte));
@@ -147,12 +174,16 @@ fn is_doubtful(scalar: &str) -> bool {
 }
 
 #[test]
-fn a_server_outside_the_cluster_installs_nothing_in_it() {
+fn a_server_outside_the_cluster_installs_nothing_of_itself_in_it() {
     let documents = documents(&options("no502-system", Some("https://127.0.0.1:8443/")));
-    assert_eq!(kinds(&documents), ["Namespace", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"]);
+    let configurations = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
+    let expected =
+        [&["CustomResourceDefinition"; 2][..], &["Namespace"], &["ClusterRole"; 4], &configurations].concat();
+    assert_eq!(kinds(&documents), expected);
     let urls: Vec<&Value> = entries(&documents).into_iter().map(|entry| &entry["clientConfig"]).collect();
     let validate = json!({"url": "https://127.0.0.1:8443/validate"});
-    assert_eq!(urls, [&json!({"url": "https://127.0.0.1:8443/mutate"}), &validate, &validate]);
+    let [mutate, preview] = ["mutate", "preview"].map(|path| json!({"url": format!("https://127.0.0.1:8443/{path}")}));
+    assert_eq!(urls, [&mutate, &validate, &validate, &preview]);
 }
 
 #[test]
@@ -160,8 +191,16 @@ fn the_installation_is_complete_and_in_order() {
     let documents = documents(&Options::default());
     let server =
         ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ResourceQuota", "Service"];
-    let rest = ["Deployment", "PodDisruptionBudget", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
-    assert_eq!(kinds(&documents), [&["Namespace"][..], &server, &rest].concat());
+    let rest = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
+    let expected = [
+        &["CustomResourceDefinition"; 2][..],
+        &["Namespace"],
+        &server,
+        &["Deployment", "PodDisruptionBudget"],
+        &["ClusterRole"; 4],
+        &rest,
+    ];
+    assert_eq!(kinds(&documents), expected.concat());
     for document in &documents {
         let labels = &document["metadata"]["labels"];
         assert_eq!(labels["app.kubernetes.io/name"], deploy::NAME, "{document}");
@@ -177,9 +216,8 @@ fn names_and_ports_agree() {
     let name = |document: &Value| document["metadata"]["name"].as_str().unwrap().to_owned();
     let namespace = |document: &Value| document["metadata"]["namespace"].as_str().unwrap().to_owned();
     assert_eq!(options.namespace.server_name(), format!("{}.{}.svc", name(service), namespace(service)));
-    for (entry, path) in
-        entries(&documents).into_iter().zip([deploy::MUTATE_PATH, deploy::VALIDATE_PATH, deploy::VALIDATE_PATH])
-    {
+    let paths = [deploy::MUTATE_PATH, deploy::VALIDATE_PATH, deploy::VALIDATE_PATH, deploy::PREVIEW_PATH];
+    for (entry, path) in entries(&documents).into_iter().zip(paths) {
         let port = &service["spec"]["ports"][0]["port"];
         let expected = json!({"name": name(service), "namespace": namespace(service), "path": path, "port": port});
         assert_eq!(entry["clientConfig"], json!({"service": expected}));
@@ -213,6 +251,7 @@ fn names_and_ports_agree() {
 
     for binding in ["ClusterRoleBinding", "RoleBinding"] {
         let binding = document(&documents, binding);
+        // The first of its kind: the ones after it are for people.
         let role = document(&documents, binding["roleRef"]["kind"].as_str().unwrap());
         assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
         let account = json!([{"kind": "ServiceAccount", "name": pod["serviceAccountName"], "namespace": "traffic"}]);
@@ -237,14 +276,19 @@ fn the_pod_outlives_its_drain_and_is_hardened() {
 #[test]
 fn the_roles_hold_no_more_than_is_used() {
     let documents = documents(&Options::default());
-    let [watched @ .., own, version] = document(&documents, "ClusterRole")["rules"].as_array().unwrap().as_slice()
-    else {
+    let rules = cluster_role(&documents, deploy::NAME)["rules"].as_array().unwrap();
+    let [watched @ .., status, events, own, version] = rules.as_slice() else {
         panic!("the ClusterRole has other rules");
     };
     for rule in watched {
         assert_eq!(rule["verbs"], json!(["list", "watch"]));
         assert!(!rule.to_string().contains("secrets"), "{rule}");
     }
+    let of_policies = |resources: [String; 2], verbs: &[&str]| json!({"apiGroups": [crd::group()], "resources": resources, "verbs": verbs});
+    let kinds = [crd::CLUSTER_PLURAL, crd::NAMESPACED_PLURAL];
+    assert_eq!(watched.last(), Some(&of_policies(kinds.map(str::to_owned), &["list", "watch"])));
+    assert_eq!(*status, of_policies(kinds.map(|it| format!("{it}/status")), &["patch"]));
+    assert_eq!(*events, json!({"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]}));
     assert_eq!(own["verbs"], json!(["get", "patch"]));
     let name = &document(&documents, "MutatingWebhookConfiguration")["metadata"]["name"];
     assert_eq!(own["resourceNames"], json!([name]));
@@ -254,6 +298,66 @@ fn the_roles_hold_no_more_than_is_used() {
         {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [deploy::CA_SECRET], "verbs": ["get", "update"]},
     ]);
     assert_eq!(document(&documents, "Role")["rules"], secrets);
+}
+
+/// The roles for people: what is added to those that every cluster has, and to none of them more than the role is for.
+#[test]
+fn people_may_write_the_policies_of_namespaces_alone() {
+    for options in [Options::default(), options("a", Some("https://h:1"))] {
+        let documents = documents(&options);
+        let reading = ["get", "list", "watch"];
+        let editing = ["create", "update", "patch", "delete"];
+        for (name, verbs) in [
+            ("view", reading.to_vec()),
+            ("edit", [&reading[..], &editing].concat()),
+            ("admin", [&reading[..], &editing, &["deletecollection"]].concat()),
+        ] {
+            let role = cluster_role(&documents, &format!("no502-{name}"));
+            let rules = json!([{"apiGroups": [crd::group()], "resources": [crd::NAMESPACED_PLURAL], "verbs": verbs}]);
+            assert_eq!(role["rules"], rules, "{name}");
+            let labels = role["metadata"]["labels"].as_object().unwrap().iter();
+            let aggregated: Vec<_> = labels.filter(|(key, _)| key.contains("aggregate-to")).collect();
+            let label = format!("rbac.authorization.k8s.io/aggregate-to-{name}");
+            assert_eq!(aggregated, [(&label, &json!("true"))]);
+        }
+        let reader = cluster_role(&documents, "no502-policy-reader");
+        assert!(!reader.to_string().contains("aggregate-to"), "{reader}");
+        let expected = json!([
+            {"apiGroups": [crd::group()], "resources": [crd::CLUSTER_PLURAL], "verbs": reading},
+            {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
+        ]);
+        assert_eq!(reader["rules"], expected);
+        let bindings = documents.iter().filter(|it| it["kind"].as_str().is_some_and(|kind| kind.ends_with("Binding")));
+        assert!(
+            bindings.clone().all(|it| it["roleRef"]["name"] == deploy::NAME),
+            "only the server is bound to anything"
+        );
+    }
+}
+
+/// The kill switch is a policy: it has to work while the server cannot be asked.
+#[test]
+fn nothing_stands_in_the_way_of_a_policy() {
+    for options in [Options::default(), options("a", Some("https://h:1"))] {
+        let documents = documents(&options);
+        let [mutate, open, closed, preview] = entries(&documents)[..] else { panic!("four entries") };
+        for entry in [mutate, open, closed] {
+            assert!(!entry["rules"].to_string().contains(crd::group()), "{}", entry["name"]);
+            assert!(!entry["rules"].to_string().contains('*'), "{}", entry["name"]);
+        }
+        let rules = json!([{
+            "apiGroups": [crd::group()],
+            "apiVersions": [crd::version()],
+            "resources": [crd::CLUSTER_PLURAL, crd::NAMESPACED_PLURAL],
+            "operations": ["CREATE", "UPDATE"],
+            "scope": "*",
+        }]);
+        assert_eq!(preview["rules"], rules);
+        assert_eq!(preview["failurePolicy"], "Ignore");
+        for selector in ["namespaceSelector", "objectSelector", "matchConditions"] {
+            assert_eq!(preview[selector], Value::Null, "{selector}");
+        }
+    }
 }
 
 /// What is reviewed but not watched would be judged against nothing. For a Rollout its `ReplicaSets` and Pods stand.
@@ -268,7 +372,7 @@ fn what_is_validated_is_watched() {
             .map(|name| name.as_str().unwrap().to_owned())
             .collect()
     };
-    let watched = resources(&document(&documents, "ClusterRole")["rules"]);
+    let watched = resources(&cluster_role(&documents, deploy::NAME)["rules"]);
     let mut validated = resources(&entries(&documents)[1]["rules"]);
     assert!(validated.remove("rollouts"));
     assert!(validated.contains("services") && validated.is_subset(&watched), "{validated:?} {watched:?}");
@@ -278,7 +382,8 @@ fn what_is_validated_is_watched() {
 fn our_own_namespace_and_the_cluster_s_are_never_reviewed() {
     for webhook_url in [None, Some("https://127.0.0.1:8443")] {
         for namespace in ["no502-system", "traffic"] {
-            for entry in entries(&documents(&options(namespace, webhook_url))) {
+            // The last one is about policies, which are wherever they are.
+            for entry in &entries(&documents(&options(namespace, webhook_url)))[..3] {
                 let excluded = json!({
                     "key": "kubernetes.io/metadata.name",
                     "operator": "NotIn",
@@ -293,7 +398,9 @@ fn our_own_namespace_and_the_cluster_s_are_never_reviewed() {
 #[test]
 fn a_namespace_is_validated_by_one_entry() {
     let documents = documents(&Options::default());
-    let [mutate, open, closed] = entries(&documents)[..] else { panic!("three entries, so at most three calls") };
+    let [mutate, open, closed, _] = entries(&documents)[..] else {
+        panic!("four entries, so at most three calls for one write")
+    };
     let chosen = |entry: &Value| entry["namespaceSelector"]["matchExpressions"][1].clone();
     assert_eq!(chosen(mutate), Value::Null);
     assert_eq!(chosen(open), json!({"key": deploy::FAIL_CLOSED_LABEL, "operator": "NotIn", "values": ["true"]}));
@@ -316,8 +423,9 @@ fn entries_promise_what_the_server_keeps() {
         assert_eq!(entry["timeoutSeconds"], deploy::TIMEOUT_SECONDS);
         assert!(entry["clientConfig"].get("caBundle").is_none(), "applying the manifests again would take it away");
         for rule in entry["rules"].as_array().unwrap() {
-            assert_eq!(rule["scope"], "Namespaced");
-            assert!(!rule.to_string().contains('*'), "{rule}");
+            let is_about_policies = rule["apiGroups"] == json!([crd::group()]);
+            assert_eq!(rule["scope"], if is_about_policies { "*" } else { "Namespaced" });
+            assert!(is_about_policies || !rule.to_string().contains('*'), "{rule}");
         }
     }
     assert_eq!(entries(&documents)[0]["reinvocationPolicy"], "IfNeeded");

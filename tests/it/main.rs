@@ -7,6 +7,7 @@
 //! | `injections` | what is added to a template, and what is left alone: `tests/fixtures/injections/` |
 //! | `mutation_rows` | each row of the specification of the injections has a proof |
 //! | `injection_laws` | the laws of the injections, on random templates and settings |
+//! | `explain_agrees` | what `policy explain` says is what admission then does |
 //! | `properties` | what holds for every cluster and every write, on random ones |
 //! | `policy_audit` | what the status of a policy says |
 //! | `reviews` | bodies that are no proper review |
@@ -24,10 +25,12 @@
 //! | `check` | `check` |
 //! | `fix` | `fix` on files: `tests/fixtures/fix/` |
 //! | `fix_live` | `fix --undo --live` |
+//! | `policy_cli`, `policy_live` | `policy explain` and `policy test` |
 //!
 //! | repository and real manifests | |
 //! | --- | --- |
 //! | `deploy` | the manifests that install no502 |
+//! | `crd` | the schema of the policies beside their reader |
 //! | `tidy` | rules that neither the compiler nor clippy knows |
 //! | `corpus` | `check` over real manifests that were judged by hand (`NO502_CORPUS`) |
 //! | `risks` | the rules about pod templates over the same manifests |
@@ -38,6 +41,7 @@
 //! | `worlds` | random clusters and writes |
 //! | `templates` | random pod templates |
 //! | `oracle` | a second opinion on what is denied |
+//! | `policy_cases` | policies at and beyond every limit, for `crd` and the end-to-end tests |
 //! | `rig` | a whole server on loopback, and its clients |
 //! | `kube_api` | a small API server in memory, for `certs` and `policy_status` |
 //! | `rights` | the rights of the manifests beside an audit log |
@@ -48,8 +52,10 @@ mod bad_input;
 mod certs;
 mod check;
 mod corpus;
+mod crd;
 mod deploy;
 mod dev;
+mod explain_agrees;
 mod fix;
 mod fix_life;
 mod fix_live;
@@ -62,9 +68,13 @@ mod manifest;
 mod mutation_rows;
 mod oracle;
 mod policy_audit;
+mod policy_cases;
+mod policy_cli;
 mod policy_laws;
+mod policy_live;
 mod policy_status;
 mod policy_worlds;
+mod preview;
 mod properties;
 mod reviews;
 mod rig;

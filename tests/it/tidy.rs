@@ -11,16 +11,15 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const SOURCE_LINES_MAX: usize = 800;
 
 /// Modules of the pure core: `src/NAME.rs` and all below `src/NAME/`.
-const CORE: [&str; 13] = [
-    "facts", "fix", "inject", "link", "nearest", "patch", "policy", "review", "rule", "rules", "snapshot", "verdict",
-    "warning",
+const CORE: [&str; 16] = [
+    "crd", "facts", "fix", "inject", "link", "nearest", "patch", "policy", "preview", "review", "rule", "rules",
+    "snapshot", "trial", "verdict", "warning",
 ];
 /// Modules that may do I/O, or only hold others.
-const EDGES: [&str; 16] = [
+const EDGES: [&str; 15] = [
     "certs",
     "check",
     "cli",
-    "crd",
     "deploy",
     "diagnose",
     "lib",

@@ -4,28 +4,23 @@
 use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::{Context as _, anyhow};
 use json_patch::{Patch, PatchOperation, TestOperation, jsonptr::PointerBuf};
 use kube::{
-    Api, Client, Config, ResourceExt as _,
+    Api, Client, ResourceExt as _,
     api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, PatchParams},
-    config::{KubeConfigOptions, Kubeconfig},
 };
 
 use super::{Exit, Failure};
 use crate::{
+    cli::cluster::{self, root},
     facts::{Facts, Workload},
     fix::taken_out,
     inject::{MARKER, undo, would},
 };
 
-/// How long one request may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long it may take to get a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Objects of one page of a list.
 const PAGE_OBJECTS: u32 = 500;
 /// How the API server notes who wrote.
@@ -123,7 +118,7 @@ impl Live {
     }
 
     async fn work(&self, names: &[Name]) -> Result<Exit, Failure> {
-        let config = self.config().await?;
+        let config = cluster::config(self.kubeconfig.as_deref(), self.context.as_deref()).await?;
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string();
         let client = Client::try_from(config).map_err(|error| anyhow!("the kubeconfig cannot be used: {error}"))?;
@@ -140,38 +135,6 @@ impl Live {
         }
         if self.yes { take_out(&found, exit).await } else { show(&found, exit) }
     }
-
-    async fn config(&self) -> anyhow::Result<Config> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let mut config = match &self.kubeconfig {
-            Some(file) => {
-                let kubeconfig = Kubeconfig::read_from(file).map_err(|error| unusable(file, &error))?;
-                Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| unusable(file, &error))?
-            }
-            None => match Config::from_kubeconfig(&options).await {
-                Ok(config) => config,
-                Err(_) if self.context.is_none() && Config::incluster().is_ok() => Config::incluster()?,
-                Err(error) => {
-                    let error = first_line(&error);
-                    return Err(anyhow!(
-                        "no kubeconfig that can be used: {error}; give --kubeconfig FILE or --context NAME"
-                    ));
-                }
-            },
-        };
-        config.connect_timeout = Some(CONNECT_TIMEOUT);
-        config.read_timeout = Some(REQUEST_TIMEOUT);
-        Ok(config)
-    }
-}
-
-fn unusable(file: &Path, error: &impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("--kubeconfig {}: {}", file.display(), first_line(error))
-}
-
-/// Parsers add a picture of the place.
-fn first_line(error: &impl std::fmt::Display) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// Whether nobody answers or somebody says no, nothing is known of the objects.
@@ -186,15 +149,6 @@ fn unreachable(error: &kube::Error, server: &str) -> Failure {
         other => anyhow!("the cluster at {server} cannot be reached: {}", root(other)),
     };
     Failure { exit: Exit::Unreachable, error }
-}
-
-/// The innermost reason: the outer ones only say which layer had it.
-fn root(error: &dyn std::error::Error) -> String {
-    let mut inner = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
 }
 
 /// `deployment/web`, `sts/db`, `deployment.apps/web`.

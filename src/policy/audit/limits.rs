@@ -1,13 +1,20 @@
 //! What keeps settings of a policy from counting: another one of the same priority, a lock, a bound, or a bound that contradicts
 //! another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use smol_str::SmolStr;
 
 use crate::{
     facts::Workload,
-    policy::{Limits, Policies, PolicyName, PolicyObject, Tie, resolve::Resolution},
+    policy::{
+        Limits, Policies, PolicyName, PolicyObject, Tie,
+        resolve::Resolution,
+        set::{Base, Said},
+    },
     snapshot::Snapshot,
 };
 
@@ -53,27 +60,23 @@ struct Found {
 
 impl Found {
     fn of_cluster(&mut self, policies: &Policies) {
-        let mut selections: BTreeSet<&[SmolStr]> = BTreeSet::new();
-        let bases: BTreeMap<_, _> = policies.bases.iter().collect();
+        // Namespaces with the same policies share what these say.
+        let bases: BTreeMap<*const Said, &Base> =
+            policies.bases.values().map(|it| (Arc::as_ptr(&it.said), it)).collect();
         for base in bases.into_values() {
-            if selections.insert(&base.selected_by) {
-                self.bounds_that_contradict(policies, &base.selected_by);
-            }
-            for tie in &base.ties {
-                self.tie(&SmolStr::default(), tie);
+            self.bounds_that_contradict(policies, base);
+            for tie in policies.cluster_ties(base) {
+                self.tie(&SmolStr::default(), &tie);
             }
         }
     }
 
-    /// `selected` are names of cluster policies, the lowest priority first.
-    fn bounds_that_contradict(&mut self, policies: &Policies, selected: &[SmolStr]) {
+    fn bounds_that_contradict(&mut self, policies: &Policies, base: &Base) {
         let mut limits = Limits::default();
-        for name in selected.iter().rev() {
-            let name = PolicyName { namespace: SmolStr::default(), name: name.clone() };
-            let Some(entry) = policies.entry(&name) else { continue };
-            let contradictions = limits.add(&entry.policy.limits);
+        for policy in policies.speakers_for(base).rev() {
+            let contradictions = limits.add(&policy.limits);
             if !contradictions.is_empty() {
-                self.limited.entry(name).or_default().extend(contradictions);
+                self.limited.entry(policy.name.clone()).or_default().extend(contradictions);
             }
         }
     }
@@ -91,7 +94,7 @@ impl Found {
         let base = policies.bases.get(namespace);
         if base.is_none_or(|base| facts.is_some_and(|it| it.labels == base.labels)) {
             // Those of the cluster come first; they have been told.
-            for tie in ties.iter().skip(base.map_or(0, |it| it.ties.len())) {
+            for tie in ties.iter().skip(base.map_or(0, |it| policies.cluster_ties(it).len())) {
                 self.tie(namespace, tie);
             }
         }

@@ -1,0 +1,194 @@
+//! What `policy explain` reads of a cluster: the two kinds of policies, the Namespace, the workload.
+
+use anyhow::anyhow;
+use kube::{
+    Api, Client, Config,
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
+};
+use serde_json::Value as Json;
+
+use crate::{
+    cli::{Exit, Failure, cluster::root},
+    policy::{CLUSTER_KIND, NAMESPACED_KIND},
+    trial::Place,
+};
+
+/// Objects of one page of a list.
+const PAGE_OBJECTS: u32 = 500;
+
+/// The role that has every right for this.
+const READER_ROLE: &str = "no502-policy-reader";
+
+/// A workload by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Name {
+    /// `Deployment`, or what was typed, for kinds that are not known by heart.
+    pub(super) kind: String,
+    pub(super) name: String,
+}
+
+/// A kind of workload that Kubernetes has, and Argo Rollouts.
+struct Kind {
+    name: &'static str,
+    plural: &'static str,
+    group: &'static str,
+    version: &'static str,
+    /// What kubectl also calls it.
+    short: &'static str,
+}
+
+const KINDS: [Kind; 8] = [
+    Kind::new("Deployment", "deployments", "apps", "v1", "deploy"),
+    Kind::new("StatefulSet", "statefulsets", "apps", "v1", "sts"),
+    Kind::new("DaemonSet", "daemonsets", "apps", "v1", "ds"),
+    Kind::new("ReplicaSet", "replicasets", "apps", "v1", "rs"),
+    Kind::new("Rollout", "rollouts", "argoproj.io", "v1alpha1", "ro"),
+    Kind::new("Job", "jobs", "batch", "v1", "job"),
+    Kind::new("CronJob", "cronjobs", "batch", "v1", "cj"),
+    Kind::new("Pod", "pods", "", "v1", "po"),
+];
+
+impl Kind {
+    const fn new(
+        name: &'static str,
+        plural: &'static str,
+        group: &'static str,
+        version: &'static str,
+        short: &'static str,
+    ) -> Self {
+        Self { name, plural, group, version, short }
+    }
+
+    fn is_called(&self, text: &str) -> bool {
+        [self.name, self.plural, self.short].iter().any(|it| it.eq_ignore_ascii_case(text))
+    }
+}
+
+/// `deployment/web`, `sts/db`, `deployments.apps/web`.
+pub(super) fn workload(text: &str) -> Result<Name, String> {
+    let whole = text.split_once('/').filter(|(kind, name)| !kind.is_empty() && !name.is_empty());
+    let (kind, name) = whole.ok_or("write KIND/NAME, such as deployment/web")?;
+    let plain = kind.split('.').next().unwrap_or(kind);
+    let kind = KINDS.iter().find(|it| it.is_called(plain)).map_or(kind, |it| it.name);
+    Ok(Name { kind: kind.to_owned(), name: name.to_owned() })
+}
+
+type Objects = Vec<(Json, Place<'static>)>;
+
+/// Reads what decides about a namespace, and what is worth a note.
+pub(super) async fn read(
+    config: Config,
+    namespace: &str,
+    workload: Option<&Name>,
+) -> Result<(Objects, Vec<String>), Failure> {
+    let server = config.cluster_url.to_string();
+    let client = Client::try_from(config).map_err(|error| anyhow!("the kubeconfig cannot be used: {error}"))?;
+    let cluster = Cluster { client, server };
+    let mut notes = Vec::new();
+    let mut objects = Vec::new();
+    let own = cluster.get(&resource("", "v1", "Namespace", "namespaces"), None, namespace).await?;
+    objects.push(own.ok_or_else(|| anyhow!("there is no namespace {namespace} in the cluster"))?);
+    let mut is_absent = false;
+    for (kind, plural, scope) in
+        [(CLUSTER_KIND, "clusterrolloutpolicies", None), (NAMESPACED_KIND, "rolloutpolicies", Some(namespace))]
+    {
+        match cluster.list(&resource("no502.dev", "v1alpha1", kind, plural), scope).await? {
+            Some(found) => objects.extend(found),
+            None => is_absent = true,
+        }
+    }
+    if is_absent {
+        notes.push(
+            "the cluster does not know the policies of no502 (no502 crd | kubectl apply -f -): \
+                    what is built in holds, and annotations"
+                .to_owned(),
+        );
+    }
+    if let Some(Name { kind, name }) = workload {
+        let Some(known) = KINDS.iter().find(|it| it.name == kind) else {
+            let names: Vec<&str> = KINDS.iter().map(|it| it.name).collect();
+            return Err(anyhow!("\"{kind}\": use one of {}, or -f with its manifest", names.join(", ")).into());
+        };
+        let resource = resource(known.group, known.version, known.name, known.plural);
+        let found = cluster.get(&resource, Some(namespace), name).await?;
+        objects.push(found.ok_or_else(|| anyhow!("there is no {kind} \"{name}\" in namespace {namespace}"))?);
+    }
+    Ok((objects.into_iter().map(|it| (it, Place::Cluster)).collect(), notes))
+}
+
+fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+}
+
+struct Cluster {
+    client: Client,
+    server: String,
+}
+
+impl Cluster {
+    fn api(&self, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
+        match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
+            None => Api::all_with(self.client.clone(), resource),
+        }
+    }
+
+    /// `None` for an object that is not there.
+    async fn get(&self, resource: &ApiResource, namespace: Option<&str>, name: &str) -> Result<Option<Json>, Failure> {
+        match self.api(resource, namespace).get(name).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            other => json(&other.map_err(|error| self.failure(&error, "get", resource))?, resource).map(Some),
+        }
+    }
+
+    /// `None` for a kind that the cluster does not know.
+    async fn list(&self, resource: &ApiResource, namespace: Option<&str>) -> Result<Option<Vec<Json>>, Failure> {
+        let api = self.api(resource, namespace);
+        let mut parameters = ListParams::default().limit(PAGE_OBJECTS);
+        let mut found = Vec::new();
+        loop {
+            let page = match api.list(&parameters).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+                other => other.map_err(|error| self.failure(&error, "list", resource))?,
+            };
+            for object in &page.items {
+                found.push(json(object, resource)?);
+            }
+            let Some(token) = page.metadata.continue_.filter(|it| !it.is_empty()) else { return Ok(Some(found)) };
+            parameters = parameters.continue_token(&token);
+        }
+    }
+
+    /// Whether nobody answers or somebody says no, nothing is known of the settings.
+    fn failure(&self, error: &kube::Error, verb: &str, resource: &ApiResource) -> Failure {
+        let server = &self.server;
+        let error = match error {
+            kube::Error::Api(status) if status.code == 403 => {
+                let group = if resource.group.is_empty() { "" } else { "." };
+                anyhow!(
+                    "you may not {verb} {}{group}{} there; the ClusterRole {READER_ROLE} has that right ({})",
+                    resource.plural,
+                    resource.group,
+                    one_line(&status.message)
+                )
+            }
+            kube::Error::Api(status) => {
+                anyhow!("the cluster at {server} does not answer: {}", one_line(&status.message))
+            }
+            other => anyhow!("the cluster at {server} cannot be reached: {}", root(other)),
+        };
+        Failure { exit: Exit::Unreachable, error }
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect()
+}
+
+/// Items of a list do not say what they are.
+fn json(object: &DynamicObject, resource: &ApiResource) -> Result<Json, Failure> {
+    let mut json = serde_json::to_value(object)?;
+    json["apiVersion"] = resource.api_version.clone().into();
+    json["kind"] = resource.kind.clone().into();
+    Ok(json)
+}

@@ -1,0 +1,188 @@
+//! `spec`: the fields of a policy, its selector, its exemptions.
+
+use serde_json::{Value as Json, json};
+
+use super::{Kind, bounds, rule, rule_saying, settings};
+use crate::{
+    policy::{EXEMPTIONS_MAX, PRIORITY_MAX, REASON_CHARS_MAX},
+    rules,
+};
+
+/// Longest name of an object, in characters. A pattern that is longer than every name fits none.
+const NAME_CHARS_MAX: usize = 253;
+/// Longest name of a container, of a kind, and of a label's value, in characters.
+const LABEL_CHARS_MAX: usize = 63;
+/// Longest key of a label: a name, a slash, a label.
+const KEY_CHARS_MAX: usize = NAME_CHARS_MAX + 1 + LABEL_CHARS_MAX;
+/// Most requirements of a selector, and most values of one: more than anybody writes, and few enough for the API server's budget.
+const REQUIREMENTS_MAX: usize = 32;
+const VALUES_MAX: usize = 64;
+
+pub(super) fn schema(kind: Kind) -> Json {
+    let mut properties = json!({
+        "priority": {
+            "type": "integer",
+            "default": 0,
+            "minimum": -PRIORITY_MAX,
+            "maximum": PRIORITY_MAX,
+            "description": "Of two policies that set one thing the one of higher priority counts; of equal priority the one whose name \
+                            comes first.",
+        },
+        "settings": settings::schema(kind),
+        "exemptions": exemptions(),
+    });
+    let selector_name = if kind.is_cluster() { "namespaceSelector" } else { "workloadSelector" };
+    properties[selector_name] = selector(kind);
+    let mut schema = json!({ "type": "object", "description": "What the policy says." });
+    if kind.is_cluster() {
+        properties["bounds"] = bounds::schema();
+        properties["locked"] = bounds::locked();
+    } else {
+        // Not of the reader, for which they are exemptions of the whole namespace: somebody would expect another thing.
+        let alone = "!has(self.workloadSelector) || !has(self.exemptions) || self.exemptions.size() == 0";
+        let message = "exemptions have targets of their own: move them to a RolloutPolicy without a workloadSelector";
+        schema["x-kubernetes-validations"] = json!([rule(alone, message)]);
+    }
+    schema["properties"] = properties;
+    schema
+}
+
+/// Names and labels that are longer than the API server lets any be are refused here, and not by the reader: they select nothing.
+fn selector(kind: Kind) -> Json {
+    let about = if kind.is_cluster() {
+        "The namespaces that the policy is for, by their labels; all if it is empty or missing. The label kubernetes.io/metadata.name \
+         selects by name."
+    } else {
+        "The workloads that the policy is for, by their labels; all of the namespace if it is missing."
+    };
+    let value = json!({ "type": "string", "maxLength": LABEL_CHARS_MAX });
+    let needs_values = "self.operator in ['In', 'NotIn']";
+    let message = format!(
+        "{needs_values} ? self.operator + ' needs values' : self.operator + ' takes no values: leave them out'"
+    );
+    json!({
+        "type": "object",
+        "description": about,
+        "x-kubernetes-map-type": "atomic",
+        "properties": {
+            "matchLabels": {
+                "type": "object",
+                "description": "Labels, each with the value that it has to have.",
+                "maxProperties": REQUIREMENTS_MAX,
+                "additionalProperties": value,
+            },
+            "matchExpressions": {
+                "type": "array",
+                "description": "Requirements, all of which have to be met.",
+                "maxItems": REQUIREMENTS_MAX,
+                "x-kubernetes-list-type": "atomic",
+                "items": {
+                    "type": "object",
+                    "description": "A requirement on one label.",
+                    "required": ["key", "operator"],
+                    "properties": {
+                        "key": {
+                            "type": "string", "minLength": 1, "maxLength": KEY_CHARS_MAX, "description": "The key of the label.",
+                        },
+                        "operator": {
+                            "type": "string",
+                            "enum": ["In", "NotIn", "Exists", "DoesNotExist"],
+                            "description": "Whether the label's value is one of values, is none of them, or the label is there or not.",
+                        },
+                        "values": {
+                            "type": "array",
+                            "description": "The values, for In and NotIn.",
+                            "maxItems": VALUES_MAX,
+                            "x-kubernetes-list-type": "atomic",
+                            "items": value,
+                        },
+                    },
+                    "x-kubernetes-validations": [rule_saying(
+                        format!("({needs_values}) == (has(self.values) && self.values.size() > 0)"),
+                        message,
+                    )],
+                },
+            },
+        },
+    })
+}
+
+/// A list that one manager owns as a whole: an exemption is known by its place.
+fn exemptions() -> Json {
+    let ids: Vec<&str> = rules::ALL.iter().map(|it| it.id).collect();
+    json!({
+        "type": "array",
+        "description": "Findings that are known and accepted for a time: they warn instead of denying.",
+        "maxItems": EXEMPTIONS_MAX,
+        "x-kubernetes-list-type": "atomic",
+        "items": {
+            "type": "object",
+            "description": "One accepted finding.",
+            "required": ["rule", "target", "reason", "expires"],
+            "properties": {
+                "rule": { "type": "string", "enum": ids, "description": "The rule that the finding is of." },
+                "target": target(),
+                "reason": reason(),
+                "expires": expires(),
+            },
+        },
+    })
+}
+
+/// The reader takes any word for a kind, but one in another style is no kind; and an empty container, or a number, for any.
+fn target() -> Json {
+    json!({
+        "type": "object",
+        "description": "The objects that the finding is about.",
+        "required": ["kind", "name"],
+        "properties": {
+            "kind": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": LABEL_CHARS_MAX,
+                "description": "The kind of the object.",
+                "x-kubernetes-validations": [rule(
+                    "self.matches('^[A-Z][A-Za-z0-9]*$')",
+                    "write the kind as manifests do, such as Deployment",
+                )],
+            },
+            "name": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": NAME_CHARS_MAX,
+                "description": "The name of the object; * stands for any letters, ? for one.",
+            },
+            "container": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": LABEL_CHARS_MAX,
+                "description": "The container that the finding is about; any if it is missing.",
+            },
+        },
+    })
+}
+
+/// The reader shortens what is too long; here is somebody who can write it shorter.
+fn reason() -> Json {
+    json!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": REASON_CHARS_MAX,
+        "description": "Why this is accepted. Warnings and Events repeat it.",
+        "x-kubernetes-validations": [rule("self.trim() != ''", "say why this is accepted")],
+    })
+}
+
+/// Times are written as everywhere in the API (RFC 3339), though the reader knows more ways. The last year is the last one of
+/// which the reader knows every moment.
+fn expires() -> Json {
+    json!({
+        "type": "string",
+        "format": "date-time",
+        "maxLength": 64,
+        // The format takes +01:60 for an offset. Everything else is left to the format: its message is the better one.
+        "pattern": "(^.{0,2}|[^:]..|:[^6-9].|:.[^0-9])$",
+        "description": "From then on the exemption does not count, such as 2027-01-31T00:00:00Z.",
+        "x-kubernetes-validations": [rule("self < timestamp('9999-01-01T00:00:00Z')", "use a year before 9999")],
+    })
+}

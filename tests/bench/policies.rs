@@ -1,0 +1,168 @@
+//! What policies cost: the settings of one write among 1,000 policies and 500 namespaces beside those without any policy, and what
+//! is worked out again when one policy changes.
+
+use no502::{
+    facts::{Facts, Namespace, Workload},
+    policy::{API_VERSION, Policies, PolicyStore},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    measure::{compare, repeat},
+    table::{Target, duration, line, section},
+};
+
+const POLICIES: usize = 1_000;
+const NAMESPACES: usize = 500;
+
+const RESOLUTION: Target = Target { text: "<= 20 us", max: 20e3 };
+const REBUILD: Target = Target { text: "<= 50 ms", max: 50e6 };
+
+/// How the policies lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// Half of them for the cluster, each for the namespaces of one of fifty teams; one `RolloutPolicy` a namespace.
+    Teams,
+    /// All of them for the cluster, each for every namespace.
+    AllForAll,
+    /// The same, but each namespace is left out by one of them: no two share what is worked out.
+    AllButOne,
+    /// One for the cluster, and the rest in one namespace, each for its own workloads.
+    OneNamespace,
+}
+
+pub(crate) fn policies() {
+    section("policies: settings of one write, 1,000 policies and 500 namespaces; ratio to none");
+    for (layout, name) in [
+        (Layout::Teams, "500 for the cluster by team, one in each namespace"),
+        (Layout::AllForAll, "1,000 for every namespace"),
+        (Layout::OneNamespace, "999 in one namespace, each for other workloads"),
+    ] {
+        resolution(layout, name);
+    }
+    section("policies: after one change, until reviews see it");
+    rebuild(Layout::Teams, "a policy of one team of fifty", 7);
+    rebuild(Layout::AllForAll, "a policy of every namespace, among 1,000 such", 0);
+    rebuild(Layout::AllButOne, "the same, each namespace left out by one of them", 999);
+    rebuild(Layout::OneNamespace, "the one of the cluster", 0);
+}
+
+fn resolution(layout: Layout, name: &str) {
+    let (policies, none) = (store(layout).policies(), Policies::default());
+    let (namespace, workload) = (namespace(7), workload());
+    let of = |it: &Policies| it.effective(&namespace.meta.name, Some(&namespace), Some(&workload));
+    assert!(of(&policies) != of(&none), "{layout:?} says something");
+    let it = compare(|| of(&none), || of(&policies));
+    let value = format!(
+        "{} ({}), {:.0}x of {}",
+        duration(it.subject.best_ns),
+        duration(it.subject.median_ns),
+        it.median_ratio,
+        duration(it.base.best_ns)
+    );
+    line(name, &value, it.subject.median_ns, Some(RESOLUTION));
+}
+
+fn rebuild(layout: Layout, name: &str, changed: usize) {
+    let mut store = store(layout);
+    store.policies();
+    let mut generation = 1;
+    let cost = repeat(15, || {
+        generation += 1;
+        let mut policy = policy(layout, changed);
+        policy["spec"]["settings"]["injection"]["preStop"]["sleepSeconds"] = json!(generation % 100);
+        policy["metadata"]["generation"] = json!(generation);
+        assert!(store.apply(&policy), "it is another one");
+        store.policies()
+    });
+    line(name, &format!("{} ({})", duration(cost.best_ns), duration(cost.median_ns)), cost.median_ns, Some(REBUILD));
+}
+
+fn store(layout: Layout) -> PolicyStore {
+    let mut store = PolicyStore::default();
+    for index in 0..NAMESPACES {
+        let namespace = namespace(index);
+        store.set_namespace(&namespace.meta.name, Some(&namespace.labels));
+    }
+    for index in 0..POLICIES {
+        store.apply(&policy(layout, index));
+    }
+    assert!(store.policies().entries().all(|it| it.problems.is_empty()), "{layout:?}");
+    store
+}
+
+fn policy(layout: Layout, index: usize) -> Value {
+    let settings = json!({
+        "profile": "strict",
+        "actions": { "prestop-no-delay": "warn" },
+        "injection": { "preStop": { "sleepSeconds": index % 100 }, "readiness": { "mode": "inject" } },
+    });
+    let is_cluster = match layout {
+        Layout::Teams => index < POLICIES / 2,
+        Layout::AllForAll | Layout::AllButOne => true,
+        Layout::OneNamespace => index == 0,
+    };
+    let name = format!("policy-{index}");
+    if !is_cluster {
+        let (namespace, selector) = match layout {
+            Layout::OneNamespace => (7, json!({ "matchLabels": { "app": format!("app-{index}") } })),
+            _ => (index % NAMESPACES, json!({})),
+        };
+        let metadata = json!({ "name": name, "namespace": namespace_name(namespace) });
+        let spec = json!({ "workloadSelector": selector, "settings": settings });
+        return json!({ "apiVersion": API_VERSION, "kind": "RolloutPolicy", "metadata": metadata, "spec": spec });
+    }
+    let selector = match layout {
+        Layout::Teams => json!({ "matchLabels": { "team": format!("team-{}", index % 50) } }),
+        Layout::AllButOne => {
+            let key = "kubernetes.io/metadata.name";
+            json!({ "matchExpressions": [{ "key": key, "operator": "NotIn", "values": [namespace_name(index)] }] })
+        }
+        _ => json!({}),
+    };
+    let bounds = json!([{ "field": "injection.preStop.sleepSeconds", "min": 1, "max": 200 }]);
+    let spec = json!({
+        "namespaceSelector": selector,
+        "priority": index,
+        "settings": settings,
+        "bounds": bounds,
+        "locked": ["actions.prestop-no-delay"],
+    });
+    json!({ "apiVersion": API_VERSION, "kind": "ClusterRolloutPolicy", "metadata": { "name": name }, "spec": spec })
+}
+
+fn namespace_name(index: usize) -> String {
+    format!("namespace-{index}")
+}
+
+fn namespace(index: usize) -> Namespace {
+    let labels = json!({
+        "kubernetes.io/metadata.name": namespace_name(index),
+        "team": format!("team-{}", index % 50),
+        "environment": "production",
+        "pod-security.kubernetes.io/enforce": "restricted",
+    });
+    let annotations = json!({ "no502.dev/app-drain-seconds": "45" });
+    let metadata = json!({ "name": namespace_name(index), "labels": labels, "annotations": annotations });
+    let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
+    let Ok(Facts::Namespace(namespace)) = Facts::read(&object.to_string()) else {
+        unreachable!("a Namespace reads as one")
+    };
+    namespace
+}
+
+fn workload() -> Workload {
+    let template = json!({
+        "metadata": { "labels": { "app": "app-500" } },
+        "spec": { "containers": [{ "name": "web", "ports": [{ "containerPort": 8080 }] }] },
+    });
+    let metadata = json!({
+        "name": "web",
+        "namespace": namespace_name(7),
+        "labels": { "app": "app-500" },
+        "annotations": { "no502.dev/readiness": "warn" },
+    });
+    let object = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": { "template": template } });
+    let facts = Facts::read(&object.to_string()).expect("a Deployment");
+    facts.workload().expect("a Deployment reads as a workload").clone()
+}

@@ -1,0 +1,5 @@
+//! stub
+use crate::trial::E2e;
+pub(crate) fn trials() -> Vec<E2e> {
+    vec![]
+}

@@ -1,0 +1,480 @@
+//! Policies on both sides of the line: what has to be refused, with the words that say the fix, and every setting, bound, lock,
+//! selector and exemption at and beyond its limits. The integration tests hold them against the reader and the schema, the
+//! end-to-end tests against a real API server.
+
+use no502::policy::{
+    API_VERSION, CLUSTER_KIND, EXEMPTION_DAYS, EXEMPTION_DAYS_MAX, Field, NAMESPACED_KIND, PRIORITY_MAX, Reach,
+    SLEEP_SECONDS_MAX, Shape,
+};
+use serde_json::{Value, json};
+
+/// A policy that the API server refuses.
+pub(crate) struct Refusal {
+    /// The policy.
+    pub(crate) policy: Value,
+    /// What is said: the field, and the end of the message.
+    pub(crate) says: Vec<(&'static str, &'static str)>,
+    /// Whether the reader complains, too. If not, a comment in `src/crd` says why the schema does.
+    pub(crate) is_read: bool,
+}
+
+impl Refusal {
+    fn of(policy: Value, field: &'static str, message: &'static str) -> Self {
+        Self { policy, says: vec![(field, message)], is_read: false }
+    }
+
+    fn and(mut self, field: &'static str, message: &'static str) -> Self {
+        self.says.push((field, message));
+        self
+    }
+
+    fn stricter(mut self) -> Self {
+        self.is_read = true;
+        self
+    }
+}
+
+pub(crate) fn cluster(spec: &Value) -> Value {
+    json!({ "apiVersion": API_VERSION, "kind": CLUSTER_KIND, "metadata": { "name": "case" }, "spec": spec })
+}
+
+pub(crate) fn namespaced(spec: &Value) -> Value {
+    let metadata = json!({ "name": "case", "namespace": "default" });
+    json!({ "apiVersion": API_VERSION, "kind": NAMESPACED_KIND, "metadata": metadata, "spec": spec })
+}
+
+pub(crate) fn exemption() -> Value {
+    json!({
+        "rule": "readiness-missing", "target": { "kind": "Deployment", "name": "web-*" }, "reason": "no probe yet",
+        "expires": "2027-01-31T00:00:00Z",
+    })
+}
+
+/// Every rule of the schema broken once, and the refusals that people meet most.
+pub(crate) fn refusals() -> Vec<Refusal> {
+    [bounds(), selectors(), exemptions(), plain()].into_iter().flatten().collect()
+}
+
+fn bounds() -> Vec<Refusal> {
+    let bound = |bound: Value, message| Refusal::of(cluster(&json!({ "bounds": [bound] })), "spec.bounds[0]", message);
+    vec![
+        bound(
+            json!({ "field": "profile", "min": 1 }),
+            "profile is a word: use atLeast and atMost instead of min and max",
+        ),
+        bound(
+            json!({ "field": "injection.preStop.sleepSeconds", "atLeast": "warn" }),
+            "injection.preStop.sleepSeconds is a number: use min and max instead of atLeast and atMost",
+        ),
+        bound(
+            json!({ "field": EXEMPTION_DAYS, "max": 30, "atMost": "warn" }),
+            "exemptionDays is a number: use min and max instead of atLeast and atMost",
+        )
+        .stricter(),
+        bound(json!({ "field": "profile" }), "profile is not bounded: give atLeast or atMost"),
+        bound(
+            json!({ "field": "injection.readiness.periodSeconds" }),
+            "injection.readiness.periodSeconds is not bounded: give min or max",
+        ),
+        bound(json!({ "field": EXEMPTION_DAYS }), "exemptionDays is not bounded: give max"),
+        bound(
+            json!({ "field": EXEMPTION_DAYS, "max": 0 }),
+            "exemptionDays has no min, and a max of 1 to 3650 days",
+        ),
+        bound(
+            json!({ "field": EXEMPTION_DAYS, "min": 1, "max": 30 }),
+            "exemptionDays has no min, and a max of 1 to 3650 days",
+        )
+        .stricter(),
+        bound(
+            json!({ "field": "injection.gracePeriod.appDrainSeconds", "min": 60, "max": 30 }),
+            "nothing is left between min and max: give a min that is no more than the max",
+        ),
+        bound(
+            json!({ "field": "injection.preStop.sleepSeconds", "max": 301 }),
+            "injection.preStop.sleepSeconds can be 0 to 300: give a min and a max among them",
+        ),
+        bound(
+            json!({ "field": "injection.gracePeriod.appDrainSeconds", "min": -1 }),
+            "injection.gracePeriod.appDrainSeconds can be 0 to 3600: give a min and a max among them",
+        ),
+        bound(
+            json!({ "field": "injection.readiness.failureThreshold", "min": 0 }),
+            "injection.readiness.failureThreshold can be 1 to 3600: give a min and a max among them",
+        ),
+        bound(
+            json!({ "field": "injection.gracePeriod.maxSeconds", "max": 3901 }),
+            "injection.gracePeriod.maxSeconds can be 1 to 3900: give a min and a max among them",
+        ),
+        bound(
+            json!({ "field": "profile", "atLeast": "warn" }),
+            "profile can be advise, standard, strict: use one of them",
+        ),
+        bound(
+            json!({ "field": "injection.mode", "atMost": "standard" }),
+            "injection.mode can be off, warn, inject: use one of them",
+        ),
+        bound(
+            json!({ "field": "profile", "atLeast": "strict", "atMost": "standard" }),
+            "nothing is left between atLeast and atMost: profile can be advise, standard, strict, the weakest first",
+        ),
+        bound(
+            json!({ "field": "injection.readiness.mode", "atLeast": "warn", "atMost": "off" }),
+            "nothing is left between atLeast and atMost: injection.readiness.mode can be off, warn, inject, the weakest \
+             first",
+        ),
+        Refusal::of(
+            cluster(&json!({ "bounds": [{ "field": "profile", "atLeast": "advise" }, { "field": "profile", "atMost": "strict" }] })),
+            "spec.bounds[1]",
+            "{\"field\":\"profile\"}",
+        )
+        .stricter(),
+    ]
+}
+
+fn selectors() -> Vec<Refusal> {
+    let requirement = |requirement: Value| json!({ "matchExpressions": [requirement] });
+    let field = |name: &str| {
+        if name == "workloadSelector" {
+            "spec.workloadSelector.matchExpressions[0]"
+        } else {
+            "spec.namespaceSelector.matchExpressions[0]"
+        }
+    };
+    vec![
+        Refusal::of(
+            cluster(&json!({ "namespaceSelector": requirement(json!({ "key": "team", "operator": "In" })) })),
+            field("namespaceSelector"),
+            "In needs values",
+        ),
+        Refusal::of(
+            namespaced(
+                &json!({ "workloadSelector": requirement(json!({ "key": "team", "operator": "NotIn", "values": [] })) }),
+            ),
+            field("workloadSelector"),
+            "NotIn needs values",
+        ),
+        Refusal::of(
+            cluster(
+                &json!({ "namespaceSelector": requirement(json!({ "key": "team", "operator": "Exists", "values": ["a"] })) }),
+            ),
+            field("namespaceSelector"),
+            "Exists takes no values: leave them out",
+        ),
+    ]
+}
+
+fn exemptions() -> Vec<Refusal> {
+    let but = |path: &str, value: Value| {
+        let mut exemption = exemption();
+        *exemption.pointer_mut(path).unwrap() = value;
+        namespaced(&json!({ "exemptions": [exemption] }))
+    };
+    let with_selector = json!({ "workloadSelector": { "matchLabels": { "app": "web" } }, "exemptions": [exemption()] });
+    vec![
+        Refusal::of(
+            namespaced(&with_selector),
+            "spec",
+            "exemptions have targets of their own: move them to a RolloutPolicy without a workloadSelector",
+        )
+        .stricter(),
+        Refusal::of(but("/reason", json!(" \t\u{2003}")), "spec.exemptions[0].reason", "say why this is accepted"),
+        Refusal::of(
+            but("/target/kind", json!("deployment")),
+            "spec.exemptions[0].target.kind",
+            "write the kind as manifests do, such as Deployment",
+        )
+        .stricter(),
+        Refusal::of(
+            but("/expires", json!("9999-12-31T23:00:00-02:00")),
+            "spec.exemptions[0].expires",
+            "use a year before 9999",
+        ),
+        Refusal::of(
+            but("/expires", json!("2027-01-31")),
+            "spec.exemptions[0].expires",
+            "must be of type date-time: \"2027-01-31\"",
+        ),
+    ]
+}
+
+fn plain() -> Vec<Refusal> {
+    let settings = |settings: Value| namespaced(&json!({ "settings": settings }));
+    let port = |port: Value| {
+        Refusal::of(
+            settings(json!({ "injection": { "readiness": { "port": port } } })),
+            "spec.settings.injection.readiness.port",
+            "use 1 to 65535 or the name of a port: at most 15 of a-z, 0-9 and -",
+        )
+    };
+    vec![
+        port(json!(70_000)),
+        port(json!("0")),
+        port(json!("HTTP")),
+        port(json!("+80")).stricter(),
+        Refusal::of(
+            settings(json!({ "profile": "lax" })),
+            "spec.settings.profile",
+            "Unsupported value: \"lax\": supported values: \"advise\", \"standard\", \"strict\"",
+        ),
+        Refusal::of(
+            settings(json!({ "injection": { "preStop": { "sleepSeconds": 301 } } })),
+            "spec.settings.injection.preStop.sleepSeconds",
+            "should be less than or equal to 300",
+        ),
+        Refusal::of(
+            cluster(&json!({ "priority": 1_000_001, "locked": ["profil"] })),
+            "spec.priority",
+            "should be less than or equal to 1000000",
+        )
+        .and("spec.locked[0]", "\"injection.restartHint\""),
+        Refusal::of(
+            cluster(&json!({ "locked": ["profile", "profile"] })),
+            "spec.locked[1]",
+            "Duplicate value: \"profile\"",
+        )
+        .stricter(),
+    ]
+}
+
+/// Policies about each of which the API server, asked strictly, and the reader have to be of one mind.
+pub(crate) fn limits() -> Vec<Value> {
+    let mut policies: Vec<Value> = Vec::new();
+    for field in Field::all() {
+        for value in samples(field.definition().shape) {
+            let spec = json!({ "settings": nested(&field.path(), &value) });
+            policies.push(cluster(&spec));
+            // A field that is not there is refused with null in it, too, which the reader takes for absent.
+            if field.definition().reach != Reach::Cluster || !value.is_null() {
+                policies.push(namespaced(&spec));
+            }
+        }
+        let path = field.path();
+        let dear = path.strip_prefix("actions.").map(|rule| format!("action.{rule}"));
+        policies.extend(
+            [Some(path.into_owned()), dear].into_iter().flatten().map(|it| cluster(&json!({ "locked": [it] }))),
+        );
+    }
+    for lock in [json!("actions"), json!("exemptions"), json!("injection"), json!(""), json!(1), Value::Null] {
+        policies.push(cluster(&json!({ "locked": [lock] })));
+    }
+    policies.extend(bound_limits().iter().map(|it| cluster(&json!({ "bounds": [it] }))));
+    policies.extend(exemption_limits().iter().map(|it| namespaced(&json!({ "exemptions": it }))));
+    for selector in selector_limits() {
+        policies.push(cluster(&json!({ "namespaceSelector": selector })));
+        policies.push(namespaced(&json!({ "workloadSelector": selector })));
+    }
+    policies.extend(shapes());
+    policies
+}
+
+fn nested(path: &str, value: &Value) -> Value {
+    path.rsplit('.').fold(value.clone(), |value, key| json!({ key: value }))
+}
+
+fn samples(shape: Shape) -> Vec<Value> {
+    let odd = [
+        Value::Null,
+        json!(true),
+        json!(""),
+        json!("x y"),
+        json!([]),
+        json!({}),
+        json!(1.5),
+        json!(-1),
+        json!(1_i64 << 40),
+    ];
+    let mut samples = odd.to_vec();
+    match shape {
+        Shape::Flag => samples.extend([json!(false), json!("true"), json!(1)]),
+        Shape::Number { min, max } => samples.extend(around(min, max)),
+        Shape::Sleep => samples.extend(around(0, SLEEP_SECONDS_MAX)),
+        Shape::Word(words) => {
+            samples.extend(words.iter().map(|it| json!(it)));
+            samples.extend(words.iter().map(|it| json!(it.to_uppercase())));
+        }
+        Shape::Kinds => samples.extend([
+            json!(["Deployment"]),
+            json!(["Deployment", "StatefulSet", "DaemonSet", "Rollout"]),
+            json!(["Pod"]),
+            json!("Deployment"),
+            json!([1]),
+            json!([null]),
+        ]),
+        Shape::Port => {
+            samples.extend([1, 65_535, 0, 65_536].map(Value::from));
+            let texts = ["http", "1", "65535", "0", "65536", "-1", "-", "1-a", "--5", "HTTP", "a_b", "00080", "é"];
+            samples.extend(texts.map(Value::from));
+            let lengths = ["a", "1", "0"].into_iter().flat_map(|it| [15, 16, 40].map(|times| it.repeat(times)));
+            samples.extend(lengths.map(Value::from));
+        }
+        Shape::Names { max, chars_max, .. } => {
+            let names = |count: usize| (0..count).map(|it| format!("n{it}")).collect::<Value>();
+            samples.extend([names(1), names(max), names(max + 1), json!("n"), json!([1]), json!([""]), json!([null])]);
+            samples.extend([chars_max, chars_max + 1].map(|chars| json!(["é".repeat(chars)])));
+        }
+    }
+    samples
+}
+
+fn around(min: i64, max: i64) -> Vec<Value> {
+    [min - 1, min, min + 1, max - 1, max, max + 1]
+        .map(Value::from)
+        .into_iter()
+        .chain([json!(min.to_string())])
+        .collect()
+}
+
+/// Bounds as they are meant to be written: numbers with `min` and `max`, words with `atLeast` and `atMost`.
+fn bound_limits() -> Vec<Value> {
+    let mut bounds =
+        vec![json!({}), json!({ "min": 1 }), json!(1), json!({ "field": "profile", "atLeast": "advise", "most": 1 })];
+    let unordered =
+        ["enabled", "injection.kinds", "injection.readiness.port", "actions.readiness-missing", "actions", "", "x"];
+    bounds.extend(unordered.map(|it| json!({ "field": it, "min": 1 })));
+    for field in Field::all().filter(|it| it.can_be_bounded()) {
+        let (keys, ends) = match field.definition().shape {
+            Shape::Number { min, max } => (["min", "max"], numbers(min, max)),
+            Shape::Sleep => (["min", "max"], numbers(0, SLEEP_SECONDS_MAX)),
+            _ => (
+                ["atLeast", "atMost"],
+                ["off", "warn", "inject", "advise", "standard", "strict", "x"].map(Value::from).to_vec(),
+            ),
+        };
+        let ends = || [Value::Null].into_iter().chain(ends.iter().cloned());
+        for (low, high) in ends().flat_map(|low| ends().map(move |high| (low.clone(), high))) {
+            bounds.push(json!({ "field": field.path(), keys[0]: low, keys[1]: high }));
+        }
+    }
+    let days = [
+        json!(null),
+        json!(0),
+        json!(1),
+        json!(EXEMPTION_DAYS_MAX),
+        json!(EXEMPTION_DAYS_MAX + 1),
+        json!("30"),
+        json!(1.5),
+    ];
+    bounds.extend(days.map(|it| json!({ "field": EXEMPTION_DAYS, "max": it })));
+    bounds
+}
+
+fn numbers(min: i64, max: i64) -> Vec<Value> {
+    [min - 1, min, i64::midpoint(min, max), max, max + 1].map(Value::from).to_vec()
+}
+
+/// Lists of exemptions.
+fn exemption_limits() -> Vec<Value> {
+    let mut lists = vec![json!([]), json!([1]), json!([null]), json!({}), json!([exemption(), exemption()])];
+    let values = |path: &str| match path {
+        "/rule" => vec![json!("prestop-missing"), json!("nothing"), json!("Readiness-missing")],
+        // What is no name is any container to the reader.
+        "/target/container" => vec![json!("app")],
+        "/target/name" => vec![json!("web"), json!("*"), json!("web-?"), json!("")],
+        "/target/kind" => vec![json!("Service"), json!("")],
+        "/reason" => vec![json!("x"), json!(""), json!(" "), json!("\u{a0}\u{3000}"), json!("\u{200b}"), json!("x ")],
+        "/expires" => [
+            "2027-01-31T00:00:00Z",
+            "2027-01-31T00:00:00.5+02:00",
+            "2027-01-31T00:00:00-23:59",
+            "1999-01-01T00:00:00Z",
+            "9998-12-31T23:59:59Z",
+            "0000-01-01T00:00:00Z",
+            "2024-02-29T00:00:00Z",
+            "2027-02-29T00:00:00Z",
+            "2027-13-01T00:00:00Z",
+            "2027-01-31",
+            "2027-01-31T00:00:00",
+            "2027-01-31T25:00:00Z",
+            "2027-01-31T00:60:00Z",
+            "tomorrow",
+            "2027",
+            "",
+            "30d",
+            "2027-01-31T00:00:00+99:99",
+            "2027-01-31T00:00:00+01:60",
+            "2027-01-31T00:00:00x5Z",
+            "2027-01-31T00:00:00.123456789Z",
+            "12027-01-31T00:00:00Z",
+            "27-01-31T00:00:00Z",
+        ]
+        .map(Value::from)
+        .to_vec(),
+        _ => vec![json!({}), json!("web"), json!({ "kind": "Deployment" }), json!({ "name": "web" })],
+    };
+    for path in ["/rule", "/target", "/target/kind", "/target/name", "/target/container", "/reason", "/expires"] {
+        let (above, key) = path.rsplit_once('/').unwrap();
+        let odd = if key == "container" { vec![Value::Null] } else { vec![Value::Null, json!(1), json!([])] };
+        for value in values(path).into_iter().chain(odd) {
+            let mut exemption = exemption();
+            exemption.pointer_mut(above).unwrap()[key] = value;
+            lists.push(json!([exemption]));
+        }
+    }
+    for above in ["", "/target"] {
+        let mut exemption = exemption();
+        exemption.pointer_mut(above).unwrap()["more"] = json!(1);
+        lists.push(json!([exemption]));
+    }
+    lists
+}
+
+fn selector_limits() -> Vec<Value> {
+    let mut selectors = vec![
+        json!({}),
+        json!([]),
+        json!("team=a"),
+        json!({ "matchlabels": {} }),
+        json!({ "matchLabels": { "team": "a", "b/c": "" } }),
+        json!({ "matchLabels": { "team": 1 } }),
+        json!({ "matchLabels": [] }),
+        json!({ "matchExpressions": {} }),
+        json!({ "matchExpressions": [1] }),
+        json!({ "matchExpressions": [null] }),
+        json!({ "matchLabels": { "team": "a" }, "matchExpressions": [{ "key": "tier", "operator": "Exists" }] }),
+    ];
+    for operator in
+        [json!("In"), json!("NotIn"), json!("Exists"), json!("DoesNotExist"), json!("in"), json!(null), json!(1)]
+    {
+        for values in [json!(null), json!([]), json!(["a"]), json!(["a", "b"]), json!([1]), json!("a"), json!([null])] {
+            for key in [json!("team"), json!(""), json!(null), json!(1)] {
+                selectors.push(json!({ "matchExpressions": [{ "key": key, "operator": operator, "values": values }] }));
+            }
+        }
+    }
+    selectors
+}
+
+/// Specs as a whole.
+fn shapes() -> Vec<Value> {
+    let both = [
+        json!({}),
+        json!([]),
+        json!("x"),
+        json!({ "settings": [] }),
+        json!({ "settings": { "injection": 1 } }),
+        json!({ "setting": {} }),
+        json!({ "settings": { "injection": { "prestop": {} } } }),
+        json!({ "settings": { "injection": { "preStop": { "sleepSecond": 1 } } } }),
+        json!({ "settings": { "actions": { "nothing": "warn" } } }),
+        json!({ "settings": { "actions": [] } }),
+        json!({ "settings": { "injection": { "preStop": { "preset": "gke-neg" } } } }),
+        json!({ "settings": { "injection": { "preStop": { "preset": "gke-neg", "sleepSeconds": 5 } } } }),
+        json!({ "settings": { "injection": { "preStop": { "preset": "gke" } } } }),
+        json!({ "settings": { "injection": { "preStop": { "preset": 60 } } } }),
+        json!({ "exemptions": null, "settings": null, "priority": null }),
+        json!({ "bounds": [] }),
+        json!({ "locked": [] }),
+        json!({ "bounds": 1 }),
+        json!({ "locked": "profile" }),
+        json!({ "namespaceSelector": {} }),
+        json!({ "workloadSelector": {} }),
+        json!({ "priority": PRIORITY_MAX }),
+        json!({ "priority": -PRIORITY_MAX }),
+        json!({ "priority": PRIORITY_MAX + 1 }),
+        json!({ "priority": -PRIORITY_MAX - 1 }),
+        json!({ "priority": "1" }),
+        json!({ "priority": 1.5 }),
+    ];
+    both.iter().flat_map(|spec| [cluster(spec), namespaced(spec)]).collect()
+}

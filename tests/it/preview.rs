@@ -1,0 +1,220 @@
+//! What a change of policy is answered with: how many existing objects it means something for, which, and where counting stopped.
+
+use std::cell::Cell;
+
+use no502::{
+    policy::{API_VERSION, Policies, PolicyStore},
+    preview::{Budget, preview},
+    review::Half,
+    snapshot::Snapshot,
+};
+use serde_json::{Value, json};
+
+use crate::stage::{self, Request, ask};
+
+const NAMESPACES: [&str; 2] = ["shop", "till"];
+
+/// In each namespace: `workloads` Deployments with a Service each, and one Service whose port leads nowhere.
+fn cluster(workloads: usize) -> Snapshot {
+    let mut objects = Vec::new();
+    for namespace in NAMESPACES {
+        objects.push(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } }));
+        for index in 0..workloads {
+            let name = format!("web-{index}");
+            objects.push(deployment(namespace, &name));
+            objects.push(service(namespace, &name, "http"));
+        }
+        objects.push(deployment(namespace, "odd"));
+        objects.push(service(namespace, "odd", "nowhere"));
+    }
+    stage::cluster(&objects)
+}
+
+fn deployment(namespace: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": { "name": name, "namespace": namespace },
+        "spec": {
+            "replicas": 2,
+            "selector": { "matchLabels": { "app": name } },
+            "template": {
+                "metadata": { "labels": { "app": name } },
+                "spec": { "containers": [{ "name": "web", "ports": [{ "name": "http", "containerPort": 8080 }] }] },
+            },
+        },
+    })
+}
+
+fn service(namespace: &str, name: &str, port: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": { "name": name, "namespace": namespace },
+        "spec": { "selector": { "app": name }, "ports": [{ "port": 80, "targetPort": port }] },
+    })
+}
+
+fn cluster_policy(spec: &Value) -> Value {
+    json!({ "apiVersion": API_VERSION, "kind": "ClusterRolloutPolicy", "metadata": { "name": "all" }, "spec": spec })
+}
+
+fn own_policy(spec: &Value) -> Value {
+    let metadata = json!({ "name": "own", "namespace": "shop" });
+    json!({ "apiVersion": API_VERSION, "kind": "RolloutPolicy", "metadata": metadata, "spec": spec })
+}
+
+fn policies(objects: &[Value]) -> Policies {
+    let mut store = PolicyStore::default();
+    for object in objects {
+        assert!(store.apply(object), "{object}");
+    }
+    store.policies()
+}
+
+fn lines(old: &Value, new: &Value, snapshot: &Snapshot, policies: &Policies) -> Vec<String> {
+    let warnings = preview(old, new, snapshot, policies, stage::now(), Budget::default());
+    warnings.into_iter().map(|(_, text)| text).collect()
+}
+
+#[test]
+fn a_looser_profile_says_what_is_no_longer_denied() {
+    let new = cluster_policy(&json!({ "settings": { "profile": "advise" } }));
+    let told = lines(&Value::Null, &new, &cluster(3), &Policies::default());
+    assert_eq!(told, ["no502: 2 existing objects would no longer be denied: Service shop/odd, Service till/odd"]);
+}
+
+#[test]
+fn a_stricter_profile_says_what_is_newly_denied() {
+    let old = own_policy(&json!({ "settings": { "profile": "advise" } }));
+    let new = own_policy(&json!({ "settings": { "profile": "standard" } }));
+    let told = lines(&old, &new, &cluster(3), &policies(std::slice::from_ref(&old)));
+    assert_eq!(told, ["no502: 1 existing object would newly be denied if written anew: Service shop/odd"]);
+}
+
+#[test]
+fn another_sleep_says_whom_it_is_for_and_names_the_first() {
+    let new = own_policy(&json!({ "settings": { "injection": { "preStop": { "preset": "gke-neg" } } } }));
+    let told = lines(&Value::Null, &new, &cluster(5), &Policies::default());
+    let expected = "no502: 6 existing workloads would newly be injected, or otherwise than now, at the next rollout: \
+                    Deployment shop/odd, Deployment shop/web-0, Deployment shop/web-1 and 3 more";
+    assert_eq!(told, [expected]);
+}
+
+#[test]
+fn no_injection_any_more_is_told() {
+    let new = own_policy(&json!({ "settings": { "injection": { "mode": "off" } } }));
+    let told = lines(&Value::Null, &new, &cluster(0), &Policies::default());
+    assert_eq!(told, ["no502: 1 existing workload would no longer be injected: Deployment shop/odd"]);
+}
+
+#[test]
+fn what_changes_nothing_is_silent() {
+    let snapshot = cluster(2);
+    let same = cluster_policy(&json!({ "settings": { "profile": "standard" } }));
+    assert_eq!(lines(&Value::Null, &same, &snapshot, &Policies::default()), [""; 0]);
+    let stricter = cluster_policy(&json!({ "settings": { "profile": "advise" } }));
+    let mut labelled = stricter.clone();
+    labelled["metadata"]["labels"] = json!({ "a": "b" });
+    let known = policies(std::slice::from_ref(&stricter));
+    assert_eq!(lines(&stricter, &labelled, &snapshot, &known), [""; 0], "only its labels changed");
+    let elsewhere = cluster_policy(&json!({
+        "namespaceSelector": { "matchLabels": { "team": "nobody" } },
+        "settings": { "profile": "advise" },
+    }));
+    assert_eq!(lines(&Value::Null, &elsewhere, &snapshot, &Policies::default()), [""; 0]);
+    assert_eq!(lines(&Value::Null, &deployment("shop", "web"), &snapshot, &Policies::default()), [""; 0]);
+}
+
+#[test]
+fn moving_a_policy_away_counts_where_it_was() {
+    let with = |team: &str| {
+        let selector = json!({ "matchLabels": { "kubernetes.io/metadata.name": team } });
+        cluster_policy(&json!({ "namespaceSelector": selector, "settings": { "profile": "advise" } }))
+    };
+    let (old, new) = (with("shop"), with("till"));
+    let told = lines(&old, &new, &cluster(0), &policies(std::slice::from_ref(&old)));
+    assert_eq!(
+        told,
+        [
+            "no502: 1 existing object would newly be denied if written anew: Service shop/odd",
+            "no502: 1 existing object would no longer be denied: Service till/odd",
+        ]
+    );
+}
+
+#[test]
+fn counting_stops_at_the_bounds_and_says_so() {
+    let snapshot = cluster(10);
+    let new = cluster_policy(&json!({ "settings": { "injection": { "mode": "warn" } } }));
+    let told = |budget: Budget<'_>| {
+        let warnings = preview(&Value::Null, &new, &snapshot, &Policies::default(), stage::now(), budget);
+        warnings.into_iter().map(|(_, text)| text).collect::<Vec<_>>()
+    };
+    let few = told(Budget { objects_max: 5, ..Budget::default() });
+    assert_eq!(few.len(), 2);
+    assert!(few[0].starts_with("no502: 5 existing workloads would no longer be injected: "), "{few:?}");
+    assert_eq!(few[1], "no502: stopped counting after 5 objects; 39 were not looked at");
+    let asked = Cell::new(0);
+    let is_spent = || {
+        asked.set(asked.get() + 1);
+        asked.get() > 30
+    };
+    let late = told(Budget { is_spent: &is_spent, ..Budget::default() });
+    assert_eq!(
+        late.last().map(String::as_str),
+        Some("no502: stopped counting after 30 objects; 14 were not looked at")
+    );
+}
+
+#[test]
+fn what_of_the_policy_does_not_count_is_told() {
+    let platform = cluster_policy(&json!({
+        "bounds": [
+            { "field": "injection.preStop.sleepSeconds", "max": 60 },
+            { "field": "exemptionDays", "max": 30 },
+        ],
+        "locked": ["profile", "actions.service-port-unresolved"],
+    }));
+    let exemption = |rule: &str, expires: &str| {
+        let target = json!({ "kind": "Service", "name": "*" });
+        json!({ "rule": rule, "target": target, "reason": "known", "expires": expires })
+    };
+    let new = own_policy(&json!({
+        "settings": { "profile": "advise", "injection": { "preStop": { "sleepSeconds": 300 }, "readines": {} } },
+        "exemptions": [
+            exemption("service-selects-nothing", "2020-01-01T00:00:00Z"),
+            exemption("service-selects-nothing", "2099-01-01T00:00:00Z"),
+            exemption("service-port-unresolved", "2026-12-01T00:00:00Z"),
+        ],
+    }));
+    let told = lines(&Value::Null, &new, &cluster(0), &policies(&[platform]));
+    let expected = [
+        "RolloutPolicy \"own\" spec.exemptions[0] does not count: it expired 2020-01-01T00:00:00Z",
+        "RolloutPolicy \"own\" spec.exemptions[1] does not count: it ends more than 30 days from now (ClusterRolloutPolicy \"all\")",
+        "RolloutPolicy \"own\" spec.exemptions[2] does not count: ClusterRolloutPolicy \"all\" locks service-port-unresolved",
+        "RolloutPolicy \"own\" spec.settings.injection.readines means nothing; did you mean readiness?",
+        "RolloutPolicy \"own\" spec.settings.profile is ignored: ClusterRolloutPolicy \"all\" locks it",
+        "prestop-sleep-seconds 300 by RolloutPolicy \"own\" is out of bounds; ClusterRolloutPolicy \"all\" makes it 60",
+    ];
+    for line in expected {
+        assert!(told.contains(&format!("no502: {line}")), "{line}\n{told:#?}");
+    }
+}
+
+#[test]
+fn a_review_of_a_policy_is_allowed_and_carries_the_warnings() {
+    let snapshot = cluster(0);
+    let new = cluster_policy(&json!({ "settings": { "profile": "advise" } }));
+    let ask = |request: &Request<'_>| ask(Half::Preview, request, &snapshot, &Policies::default(), stage::now());
+    let answer = ask(&Request::create(&new));
+    assert!(answer.is_allowed && answer.patch.is_none());
+    let expected = "no502: 2 existing objects would no longer be denied: Service shop/odd, Service till/odd";
+    assert_eq!(answer.warnings, [expected]);
+    let rubbish =
+        json!({ "apiVersion": API_VERSION, "kind": "ClusterRolloutPolicy", "metadata": { "name": "x" }, "spec": 7 });
+    let answer = ask(&Request::update(&new, &rubbish));
+    assert!(answer.is_allowed);
+    assert_eq!(answer.warnings, ["no502: ClusterRolloutPolicy \"x\" spec: 7 is ignored; it is an object"]);
+    assert!(ask(&Request::delete(&new)).warnings.is_empty());
+}
