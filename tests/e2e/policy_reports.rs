@@ -103,7 +103,7 @@ fn an_unreadable_policy_changes_nothing(no502: &No502) -> anyhow::Result<()> {
         told.with_context(|| spec.to_owned())?;
         ensure!(probe.sleep()? == Some(4), "{spec} is in force: {:?}", probe.sleep()?);
         let name = format!("web-{number}");
-        room.apply(&deployment(&name, "app: web", ""))?.done()?;
+        room.apply(&deployment(&name, "app: web", "{name: http, containerPort: 8080}"))?.done()?;
         let stored = room.get(&format!("deployment/{name}"))?;
         let hook = &stored["spec"]["template"]["spec"]["containers"][0]["lifecycle"]["preStop"];
         ensure!(hook["sleep"]["seconds"] == 4, "{spec}: {hook}");
