@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     cluster::Version,
     no502::{No502, soon},
-    policies::{Probe, define, define_if_needed, lenient_definitions, policy, undefine},
+    policies::{Probe, define, lenient_definitions, policy, undefine},
     room::{PATIENCE, Room, deployment, service},
     trial::E2e,
     ways::podless,
@@ -132,7 +132,6 @@ fn an_unreadable_policy_changes_nothing(no502: &No502) -> anyhow::Result<()> {
 }
 
 fn exemptions_are_accounted_for(no502: &No502) -> anyhow::Result<()> {
-    define_if_needed(no502)?;
     let room = Room::new(no502)?;
     let web = deployment("web", "app: web", "{name: http, containerPort: 8080}");
     room.given(&format!("{web}{}", service("web", "app: web", "{port: 80, targetPort: http}")))?;
@@ -193,7 +192,6 @@ fn exemptions_are_accounted_for(no502: &No502) -> anyhow::Result<()> {
 
 /// Policies of every kind of trouble, and two that write their statuses.
 fn two_replicas_agree(no502: &No502) -> anyhow::Result<()> {
-    define_if_needed(no502)?;
     let replica = no502.replica()?;
     let room = Room::new(no502)?;
     let expired = format!(
