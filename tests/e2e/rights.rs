@@ -250,7 +250,10 @@ fn too_much_and_too_little_are_found(no502: &No502, manifests: &str) -> anyhow::
         .map(|it| format!("update {it}.admissionregistration.k8s.io no502 (ClusterRole no502)"));
     ensure!(unused == expected, "{unused:?}");
 
+    // An older version had no rights to policies either.
+    let policies = "resources: [clusterrolloutpolicies, rolloutpolicies]\n    verbs: ";
     let less = manifests.replace("verbs: [get, patch]", "verbs: [get]");
+    let less = less.replace(&format!("{policies}[list, watch]"), &format!("{policies}[watch]"));
     let role = less.split("---\n").find(|it| it.contains("\nkind: ClusterRole\n")).context("no ClusterRole")?;
     cluster.kubectl(&["apply", "-f", "-"], Some(role))?.success()?;
     let patch = json!({
@@ -259,6 +262,8 @@ fn too_much_and_too_little_are_found(no502: &No502, manifests: &str) -> anyhow::
     await_right(cluster, &json!({"resourceAttributes": patch}), false)?;
     wipe_bundles(no502)?;
     no502.start(&[])?;
+    let log = no502.log()?;
+    ensure!(log.contains("no502 may not read policies: what is built in is in force"), "{}", no502.log_tail());
     soon("no502 is forbidden to write its bundle", PATIENCE, || {
         let rights = rights(cluster, manifests)?;
         let forbidden = rights.forbidden();
