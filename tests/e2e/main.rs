@@ -9,6 +9,7 @@ mod injections;
 mod no502;
 mod policies;
 mod policy_previews;
+mod policy_reports;
 mod policy_rights;
 mod policy_schema;
 mod random;
@@ -57,6 +58,7 @@ fn main() -> io::Result<ExitCode> {
         ("resilience", resilience::trials()),
         ("policies", policies::trials()),
         ("policy_previews", policy_previews::trials()),
+        ("policy_reports", policy_reports::trials()),
         ("removal", removal::trials()),
         ("rights", rights::trials()),
         ("sleep_gate", sleep_gate::trials()),
