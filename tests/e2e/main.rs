@@ -8,6 +8,8 @@ mod generated;
 mod injections;
 mod no502;
 mod policies;
+mod policy_previews;
+mod policy_reports;
 mod policy_rights;
 mod policy_schema;
 mod random;
@@ -55,6 +57,8 @@ fn main() -> io::Result<ExitCode> {
         ("cleanup", cleanup::trials()),
         ("resilience", resilience::trials()),
         ("policies", policies::trials()),
+        ("policy_previews", policy_previews::trials()),
+        ("policy_reports", policy_reports::trials()),
         ("removal", removal::trials()),
         ("rights", rights::trials()),
         ("sleep_gate", sleep_gate::trials()),

@@ -1,14 +1,17 @@
 //! Policies through the real API server: a change is in force for the next write, with and without their definitions, and what is
 //! said by namespace, by rule and by injection counts there and nowhere else.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::{
     cluster::{Version, api::Api},
-    no502::{No502, soon},
+    no502::{No502, PROGRAM, soon},
     room::{PATIENCE, Room, Said, deployment, service},
     trial::E2e,
     ways::podless,
@@ -32,6 +35,13 @@ pub(crate) fn trials() -> Vec<E2e> {
         E2e::own_guarded("definitions_come_and_go", NEWEST, definitions_come_and_go),
         E2e::own_guarded("what_is_said_counts_where_it_is_said", NEWEST, what_is_said_counts_where_it_is_said),
     ]
+}
+
+/// Those of this version.
+fn definitions() -> anyhow::Result<String> {
+    let output = Command::new(PROGRAM).arg("crd").output()?;
+    ensure!(output.status.success(), "no502 crd: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// Definitions of an older version, which let everything through.
@@ -64,9 +74,9 @@ pub(crate) fn lenient_definitions() -> String {
     .join("\n---\n")
 }
 
-/// Puts other definitions in the place of those that are installed.
+/// Installs definitions where there are none.
 pub(crate) fn define(no502: &No502, definitions: &str) -> anyhow::Result<()> {
-    no502.cluster.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(definitions))?.success()?;
+    no502.cluster.kubectl(&["create", "-f", "-"], Some(definitions))?.success()?;
     let wait = ["wait", "--for=condition=Established", "--timeout=30s", "crd", CLUSTER_DEFINITION, DEFINITION];
     no502.cluster.kubectl(&wait, None)?.success()?;
     Ok(())
@@ -139,7 +149,6 @@ impl Times {
 }
 
 fn a_change_is_in_force_for_the_next_write(no502: &No502) -> anyhow::Result<()> {
-    define_if_needed(no502)?;
     let room = Room::new(no502)?;
     let probe = Probe::new(&room)?;
     ensure!(probe.sleep()? == Some(10), "not the default: {:?}", probe.sleep()?);
@@ -180,23 +189,6 @@ fn a_change_is_in_force_for_the_next_write(no502: &No502) -> anyhow::Result<()> 
     Times(times).hold("the kill switch, by kubectl apply", IN_FORCE_AFTER)
 }
 
-/// Until `no502 manifests` has them.
-pub(crate) fn define_if_needed(no502: &No502) -> anyhow::Result<()> {
-    if !no502.cluster.kubectl(&["get", "crd", DEFINITION], None)?.status.success() {
-        define(no502, &lenient_definitions())?;
-        let probe_room = Room::new(no502)?;
-        let probe = Probe::new(&probe_room)?;
-        soon("policies are watched", PATIENCE, || {
-            probe_room
-                .apply(&policy("RolloutPolicy", "probe", "{settings: {injection: {preStop: {sleepSeconds: 3}}}}"))?
-                .done()?;
-            ensure!(probe.sleep()? == Some(3), "not yet");
-            Ok(())
-        })?;
-    }
-    Ok(())
-}
-
 fn definitions_come_and_go(no502: &No502) -> anyhow::Result<()> {
     no502.stop()?;
     undefine(no502)?;
@@ -209,8 +201,8 @@ fn definitions_come_and_go(no502: &No502) -> anyhow::Result<()> {
     let told = |what: &str| no502.log().map(|log| log[start..].matches(what).count());
     ensure!(told("not installed: what is built in is in force")? == 2, "not said once for each kind:\n{log}");
 
-    for round in 1..=2 {
-        define(no502, &lenient_definitions())?;
+    for (round, definitions) in [(1, definitions()?), (2, lenient_definitions())] {
+        define(no502, &definitions)?;
         let shorter = policy("RolloutPolicy", "shorter", "{settings: {injection: {preStop: {sleepSeconds: 4}}}}");
         let strict = policy("ClusterRolloutPolicy", "drain", "{settings: {injection: {gracePeriod: {mode: off}}}}");
         room.apply(&format!("{shorter}{strict}"))?.done()?;
@@ -236,7 +228,6 @@ fn definitions_come_and_go(no502: &No502) -> anyhow::Result<()> {
 
 /// Profile by namespace, action by rule, mode by injection, a policy for some workloads only.
 fn what_is_said_counts_where_it_is_said(no502: &No502) -> anyhow::Result<()> {
-    define_if_needed(no502)?;
     let (room, other) = (Room::new(no502)?, Room::new(no502)?);
     let web = deployment("web", "app: web", "{name: http, containerPort: 8080}");
     let service = service("web", "app: web", "{port: 80, targetPort: http}");

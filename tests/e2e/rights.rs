@@ -19,6 +19,7 @@ use crate::{
         rights::{AUDIT_ARGS, Rights},
     },
     no502::{No502, PROGRAM, soon},
+    policies::policy,
     room::{PATIENCE, Room, deployment, service},
     trial::E2e,
 };
@@ -57,6 +58,7 @@ fn do_everything(cluster: &Arc<ControlPlane>, kubeconfig: &Path, manifests: &str
     let no502 = No502::install_as(cluster, kubeconfig)?;
     let replica = no502.replica()?;
     reviews(&no502)?;
+    policies_are_answered(&no502)?;
     the_ca_is_rotated(&no502)?;
     secret_and_bundles_come_back(&no502)?;
     replica.stop()?;
@@ -84,9 +86,11 @@ fn account(cluster: &ControlPlane, manifests: &str) -> anyhow::Result<PathBuf> {
     cluster.kubectl(&bindings.collect::<Vec<_>>(), None)?.success()?;
     await_right(cluster, &json!({"nonResourceAttributes": {"path": "/version", "verb": "get"}}), false)?;
 
-    let is_of_rights = |document: &&str| KINDS.iter().any(|kind| document.contains(&format!("\nkind: {kind}\n")));
+    let is_of = |document: &str, kind: &str| document.contains(&format!("\nkind: {kind}\n"));
+    let is_of_rights = |document: &&str| KINDS.iter().any(|kind| is_of(document, kind));
     let documents: Vec<&str> = manifests.split("---\n").filter(is_of_rights).collect();
-    ensure!(documents.len() == KINDS.len(), "not one of each of {KINDS:?}: {documents:?}");
+    let is_there = |kind: &&str| documents.iter().any(|it| is_of(it, kind));
+    ensure!(KINDS.iter().all(is_there), "not one of each of {KINDS:?}: {documents:?}");
     cluster.kubectl(&["apply", "-f", "-"], Some(&documents.join("---\n")))?.success()?;
     let watched = json!({"verb": "list", "resource": "services"});
     await_right(cluster, &json!({"resourceAttributes": watched}), true)?;
@@ -126,6 +130,28 @@ fn reviews(no502: &No502) -> anyhow::Result<()> {
     is_guarded(&room)?;
     let namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: unheard-of}}\n";
     no502.cluster.kubectl(&["apply", "-n", "unheard-of", "-f", "-"], Some(&format!("{namespace}{web}")))?.success()?;
+    Ok(())
+}
+
+/// Policies of both kinds with something to be told: their status is written, and an Event.
+fn policies_are_answered(no502: &No502) -> anyhow::Result<()> {
+    let room = Room::new(no502)?;
+    let target = "{kind: Deployment, name: web}";
+    let exemption =
+        format!("{{rule: readiness-missing, target: {target}, reason: known, expires: \"2026-01-01T00:00:00Z\"}}");
+    let spec = format!("{{exemptions: [{exemption}]}}");
+    for (kind, events) in [("RolloutPolicy", room.name.as_str()), ("ClusterRolloutPolicy", "default")] {
+        room.apply(&policy(kind, "told", &spec))?.done()?;
+        soon(&format!("the {kind} is answered"), PATIENCE, || {
+            let status = room.get(&format!("{kind}/told"))?["status"].clone();
+            ensure!(status["exemptions"]["expired"] == 1, "{status}");
+            let told = kubectl(no502, &format!("get events.events.k8s.io -n {events} -o json"))?;
+            let told: Value = serde_json::from_str(&told)?;
+            let is_it = |it: &Value| it["reason"] == "ExemptionExpired" && it["regarding"]["kind"] == kind;
+            ensure!(told["items"].as_array().is_some_and(|it| it.iter().any(is_it)), "{told}");
+            Ok(())
+        })?;
+    }
     Ok(())
 }
 
@@ -224,7 +250,10 @@ fn too_much_and_too_little_are_found(no502: &No502, manifests: &str) -> anyhow::
         .map(|it| format!("update {it}.admissionregistration.k8s.io no502 (ClusterRole no502)"));
     ensure!(unused == expected, "{unused:?}");
 
+    // An older version had no rights to policies either.
+    let policies = "resources: [clusterrolloutpolicies, rolloutpolicies]\n    verbs: ";
     let less = manifests.replace("verbs: [get, patch]", "verbs: [get]");
+    let less = less.replace(&format!("{policies}[list, watch]"), &format!("{policies}[watch]"));
     let role = less.split("---\n").find(|it| it.contains("\nkind: ClusterRole\n")).context("no ClusterRole")?;
     cluster.kubectl(&["apply", "-f", "-"], Some(role))?.success()?;
     let patch = json!({
@@ -233,6 +262,8 @@ fn too_much_and_too_little_are_found(no502: &No502, manifests: &str) -> anyhow::
     await_right(cluster, &json!({"resourceAttributes": patch}), false)?;
     wipe_bundles(no502)?;
     no502.start(&[])?;
+    let log = no502.log()?;
+    ensure!(log.contains("no502 may not read policies: what is built in is in force"), "{}", no502.log_tail());
     soon("no502 is forbidden to write its bundle", PATIENCE, || {
         let rights = rights(cluster, manifests)?;
         let forbidden = rights.forbidden();

@@ -288,7 +288,7 @@ fn the_roles_hold_no_more_than_is_used() {
     let kinds = [crd::CLUSTER_PLURAL, crd::NAMESPACED_PLURAL];
     assert_eq!(watched.last(), Some(&of_policies(kinds.map(str::to_owned), &["list", "watch"])));
     assert_eq!(*status, of_policies(kinds.map(|it| format!("{it}/status")), &["patch"]));
-    assert_eq!(*events, json!({"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]}));
+    assert_eq!(*events, json!({"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]}));
     assert_eq!(own["verbs"], json!(["get", "patch"]));
     let name = &document(&documents, "MutatingWebhookConfiguration")["metadata"]["name"];
     assert_eq!(own["resourceNames"], json!([name]));

@@ -248,6 +248,31 @@ fn policies_of_the_world_count_and_edits_are_picked_up() {
 }
 
 #[test]
+fn what_is_wrong_with_a_policy_is_said_on_the_terminal() {
+    let world = tempfile::tempdir().unwrap();
+    let policy = "apiVersion: no502.dev/v1alpha1\nkind: RolloutPolicy\nmetadata: {name: ours, namespace: shop}\n";
+    write(world.path(), "ours.yaml", &format!("{policy}spec: {{settings: {{profil: strict}}}}\n"));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_no502"))
+        .env_clear()
+        .env("TMPDIR", world.path())
+        .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--world"])
+        .arg(world.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let told = lines.take_while(|it| !it.contains("world read")).find(|it| it.contains("WARN"));
+    let _ = child.kill();
+    let _ = child.wait();
+    let told = told.expect("a warning");
+    let file = world.path().join("ours.yaml");
+    let expected = format!("{}:1:1: RolloutPolicy \"ours\" spec.settings.profil means nothing", file.display());
+    assert!(told.contains(&expected), "{told}");
+}
+
+#[test]
 fn without_a_world_the_printed_command_shows_a_warning() {
     let dev = Dev::start(&[]);
     let response = ask(&dev.printed_command());

@@ -16,8 +16,11 @@ use crate::{
 /// Objects of one page of a list.
 const PAGE_OBJECTS: u32 = 500;
 
-/// The role that has every right for this.
+/// The role that has the rights which `view` of a namespace does not have.
 const READER_ROLE: &str = "no502-policy-reader";
+
+/// The kinds that this role is for.
+const READER_KINDS: [&str; 2] = [CLUSTER_KIND, "Namespace"];
 
 /// A workload by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,8 +168,9 @@ impl Cluster {
         let error = match error {
             kube::Error::Api(status) if status.code == 403 => {
                 let group = if resource.group.is_empty() { "" } else { "." };
+                let role = if READER_KINDS.contains(&resource.kind.as_str()) { READER_ROLE } else { "view" };
                 anyhow!(
-                    "you may not {verb} {}{group}{} there; the ClusterRole {READER_ROLE} has that right ({})",
+                    "you may not {verb} {}{group}{} there; the ClusterRole {role} has that right ({})",
                     resource.plural,
                     resource.group,
                     one_line(&status.message)
