@@ -157,6 +157,20 @@ fn a_cluster_without_the_crds_has_what_is_built_in() {
 }
 
 #[test]
+fn a_last_good_version_that_cannot_be_shown_is_said() {
+    let policy = json!({
+        "metadata": { "name": "base", "generation": 3 },
+        "spec": { "settings": { "profil": "advise" } },
+        "status": { "observedGeneration": 3, "inForceGeneration": 2 },
+    });
+    let mut answers = shop();
+    answers.insert(CLUSTER_POLICIES, list(&[policy]));
+    let json: Value = serde_json::from_str(&Rig::new(answers).explain(&["--format", "json"]).out).unwrap();
+    let note = "ClusterRolloutPolicy \"base\" is explained as it is, generation 3; in force is the last good one, generation 2";
+    assert_eq!(json["notes"], json!([note]));
+}
+
+#[test]
 fn a_missing_right_is_named_with_the_role_that_has_it() {
     let refused = "clusterrolloutpolicies.no502.dev is forbidden: User \"jane\" cannot list resource";
     let mut answers = shop();

@@ -96,7 +96,10 @@ pub(super) async fn read(
         [(CLUSTER_KIND, "clusterrolloutpolicies", None), (NAMESPACED_KIND, "rolloutpolicies", Some(namespace))]
     {
         match cluster.list(&resource("no502.dev", "v1alpha1", kind, plural), scope).await? {
-            Some(found) => objects.extend(found),
+            Some(found) => {
+                notes.extend(found.iter().filter_map(|it| earlier_in_force(it, kind)));
+                objects.extend(found);
+            }
             None => is_absent = true,
         }
     }
@@ -117,6 +120,19 @@ pub(super) async fn read(
         objects.push(found.ok_or_else(|| anyhow!("there is no {kind} \"{name}\" in namespace {namespace}"))?);
     }
     Ok((objects.into_iter().map(|it| (it, Place::Cluster)).collect(), notes))
+}
+
+/// The server goes by an earlier version of a policy that it cannot read as a whole, and nobody else has that one any more.
+fn earlier_in_force(policy: &Json, kind: &str) -> Option<String> {
+    let (metadata, status) = (&policy["metadata"], &policy["status"]);
+    let (generation, in_force) = (metadata["generation"].as_i64()?, status["inForceGeneration"].as_i64()?);
+    let is_seen = status["observedGeneration"].as_i64() == Some(generation);
+    (is_seen && in_force < generation).then(|| {
+        let name = metadata["name"].as_str().unwrap_or_default();
+        format!(
+            "{kind} \"{name}\" is explained as it is, generation {generation}; in force is the last good one, generation {in_force}"
+        )
+    })
 }
 
 fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
