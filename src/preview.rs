@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use crate::{
-    facts::{Facts, Namespace, Workload},
-    inject::{Candidate, inject},
+    facts::{Facts, Namespace},
+    inject::{Candidate, as_written, inject},
     link::Write,
     policy::{Policies, PolicyName, PolicyObject, PolicyStore, ReadPolicy, Standing},
     snapshot::Snapshot,
@@ -205,7 +205,7 @@ impl Count {
             + snapshot.services_in(name).count()
             + snapshot.ingresses_in(name).count();
         let seen_before = self.seen;
-        let workloads = snapshot.workloads_in(name).map(|it| Facts::Workload(Workload::clone(it)));
+        let workloads = snapshot.workloads_in(name).map(|it| Facts::Workload(as_written(it)));
         let services = snapshot.services_in(name).map(|it| Facts::Service(it.clone()));
         let ingresses = snapshot.ingresses_in(name).map(|it| Facts::Ingress(it.clone()));
         for facts in workloads.chain(services).chain(ingresses) {

@@ -29,6 +29,12 @@ impl OwnAnnotations {
         self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
+    /// The same without `no502.dev/{key}`.
+    #[must_use]
+    pub fn without(&self, key: &str) -> Self {
+        Self(self.0.iter().filter(|(name, _)| name != key).cloned().collect())
+    }
+
     /// True without any.
     #[must_use]
     pub fn is_empty(&self) -> bool {

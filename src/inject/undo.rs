@@ -1,5 +1,7 @@
 //! Taking our injections out again: what the marker says is ours and nobody has changed since, and the marker itself.
 
+use std::sync::Arc;
+
 use json_patch::Patch;
 use serde_json::Value;
 
@@ -9,7 +11,7 @@ use super::{
     marker::{self, Marker},
 };
 use crate::{
-    facts::{ContainerKind, Workload},
+    facts::{ContainerKind, OWN_PREFIX, PodTemplate, ProbeRole, Workload},
     patch::{PatchBuilder, PatchError, escape},
 };
 
@@ -18,6 +20,30 @@ fn longest_sleep_of_others(workload: &Workload, marker: &Marker) -> i64 {
     let hooked = workload.template.containers.iter().filter(|it| it.kind != ContainerKind::Init);
     let others = hooked.filter(|it| marker.own_sleep(it).is_none());
     others.filter_map(|it| it.pre_stop.as_ref()?.sleep_seconds).max().unwrap_or_default()
+}
+
+/// The workload as its manifest has it: without what the marker says is ours and nobody has changed since.
+#[must_use]
+pub fn as_written(workload: &Workload) -> Workload {
+    let mut marker = Marker::of(workload);
+    marker.keep_only_what_stands(workload);
+    let mut template = PodTemplate::clone(&workload.template);
+    template.own = template.own.without(MARKER.trim_start_matches(OWN_PREFIX));
+    for container in &mut template.containers {
+        if marker.own_sleep(container).is_some() {
+            container.has_lifecycle = !container.has_only_pre_stop;
+            (container.pre_stop, container.has_only_pre_stop) = (None, false);
+        }
+        if marker.own_probe(container).is_some() {
+            container.readiness = None;
+            let others = container.probes.iter().filter(|it| it.role != ProbeRole::Readiness);
+            container.probes = others.cloned().collect();
+        }
+    }
+    if marker.grace.is_some() {
+        template.grace_seconds = marker.grace_before;
+    }
+    Workload { template: Arc::new(template), ..workload.clone() }
 }
 
 /// The patch that takes out of a pod template what was put in; `None` if the template has no marker. A grace period goes back to what

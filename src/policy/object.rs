@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 use wildmatch::WildMatch;
 
 use super::{
-    Exemption, Field, FieldValue, Limits, PolicyName, Preset, Reach, Selector, Target,
+    Exemption, Field, FieldValue, Limits, PolicyName, Preset, Reach, Selector, Shape, Target,
     limit::{Bound, End},
     value::{quoted, quoted_json, quoted_key},
 };
@@ -223,7 +223,7 @@ impl Reader {
         }
         match definition.shape.read_json(json) {
             Some(value) => values.push((field, value)),
-            None => self.bad(&path, json, &definition.shape.allowed()),
+            None => self.bad(&path, json, &allowed_json(definition.shape, json)),
         }
     }
 
@@ -295,6 +295,13 @@ pub const EXEMPTION_DAYS: &str = "exemptionDays";
 
 fn has_settings_below(path: &str) -> bool {
     super::field::DEFINITIONS.iter().any(|it| it.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// What may be written instead. YAML takes a bare `off` for false.
+fn allowed_json(shape: Shape, json: &Json) -> String {
+    let is_off = matches!(shape, Shape::Word(words) if words.contains(&"off")) && *json == Json::Bool(false);
+    let hint = if is_off { "; in YAML off needs quotes: \"off\"" } else { "" };
+    format!("{}{hint}", shape.allowed())
 }
 
 /// The names of the fields right below a prefix such as `injection.`.

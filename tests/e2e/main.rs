@@ -9,6 +9,7 @@ mod injections;
 mod no502;
 mod policies;
 mod policy_reports;
+mod policy_previews;
 mod policy_rights;
 mod policy_schema;
 mod random;
@@ -56,6 +57,7 @@ fn main() -> io::Result<ExitCode> {
         ("resilience", resilience::trials()),
         ("policies", policies::trials()),
         ("policy_reports", policy_reports::trials()),
+        ("policy_previews", policy_previews::trials()),
         ("removal", removal::trials()),
         ("rights", rights::trials()),
         ("sleep_gate", sleep_gate::trials()),

@@ -218,3 +218,28 @@ fn a_review_of_a_policy_is_allowed_and_carries_the_warnings() {
     assert_eq!(answer.warnings, ["no502: ClusterRolloutPolicy \"x\" spec: 7 is ignored; it is an object"]);
     assert!(ask(&Request::delete(&new)).warnings.is_empty());
 }
+
+#[test]
+fn what_is_injected_already_counts_as_its_manifest_would() {
+    let mut injected = deployment("shop", "web");
+    let set = |object: &mut Value, pointer: &str, value: Value| stage::set(object, pointer, &value);
+    let marker = r#"{"containers":{"web":{"preStop":10}},"grace":40}"#;
+    set(&mut injected, "/spec/template/metadata/annotations", json!({ "no502.dev/injected": marker }));
+    set(&mut injected, "/spec/template/spec/terminationGracePeriodSeconds", json!(40));
+    set(
+        &mut injected,
+        "/spec/template/spec/containers/0/lifecycle",
+        json!({ "preStop": { "sleep": { "seconds": 10 } } }),
+    );
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } });
+    let snapshot = stage::cluster([&namespace, &injected]);
+    let told = |injection: Value| {
+        let new = own_policy(&json!({ "settings": { "injection": injection } }));
+        lines(&Value::Null, &new, &snapshot, &Policies::default())
+    };
+    let off = ["no502: 1 existing workload would no longer be injected: Deployment shop/web"];
+    assert_eq!(told(json!({ "mode": "off" })), off);
+    let otherwise = "no502: 1 existing workload would newly be injected, or otherwise than now, at the next rollout: Deployment shop/web";
+    assert_eq!(told(json!({ "preStop": { "sleepSeconds": 5 } })), [otherwise]);
+    assert_eq!(told(json!({ "preStop": { "sleepSeconds": 10 } })), [""; 0]);
+}
