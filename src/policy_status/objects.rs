@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use serde_json::Value as Json;
@@ -32,7 +32,7 @@ pub struct PolicyObjects {
 
 #[derive(Debug, Default)]
 struct State {
-    objects: BTreeMap<PolicyName, Stored>,
+    objects: BTreeMap<PolicyName, Arc<Stored>>,
     /// Names seen since a list began, of namespaced and of cluster policies.
     listing: [Option<BTreeSet<PolicyName>>; 2],
 }
@@ -44,7 +44,7 @@ impl PolicyObjects {
         if let Some(seen) = &mut state.listing[usize::from(name.namespace.is_empty())] {
             seen.insert(name.clone());
         }
-        state.objects.insert(name, stored);
+        state.objects.insert(name, Arc::new(stored));
         self.changed.notify_one();
     }
 
@@ -74,7 +74,7 @@ impl PolicyObjects {
 
     /// All of them at this moment.
     #[must_use]
-    pub fn all(&self) -> BTreeMap<PolicyName, Stored> {
+    pub fn all(&self) -> BTreeMap<PolicyName, Arc<Stored>> {
         self.lock().objects.clone()
     }
 

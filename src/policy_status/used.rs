@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
@@ -55,7 +55,7 @@ impl UsedExemptions {
     }
 
     /// Takes over what the others wrote.
-    pub(super) fn absorb(&self, policies: &Policies, objects: &BTreeMap<PolicyName, Stored>) {
+    pub(super) fn absorb(&self, policies: &Policies, objects: &BTreeMap<PolicyName, Arc<Stored>>) {
         for (name, stored) in objects {
             let Some(condition) = condition(&stored.status, CONDITION) else { continue };
             // Places in the list are those of the version in force then.
@@ -77,7 +77,11 @@ impl UsedExemptions {
         let is_late = |day: Date| today.since(day).is_ok_and(|it| i64::from(it.get_days()) <= USED_FOR_DAYS);
         let (mut used, mut by_policy) = (Used::default(), BTreeMap::<PolicyName, Days>::new());
         let mut needs: BTreeSet<(PolicyName, Need)> = BTreeSet::new();
-        let mut remembered = self.lock();
+        // Reviews write here and must not wait: a copy is looked at.
+        let remembered = self.lock().clone();
+        if remembered.is_empty() {
+            return (used, by_policy);
+        }
         for exemption in policies.entries().flat_map(|it| &it.policy.exemptions) {
             let key = (exemption.policy.clone(), need(exemption));
             if let Some(day) = remembered.get(&key).copied().filter(|it| is_late(*it)) {
@@ -86,7 +90,8 @@ impl UsedExemptions {
                 needs.insert(key);
             }
         }
-        remembered.retain(|key, _| needs.contains(key));
+        // What was needed first in the meantime stays.
+        self.lock().retain(|key, _| needs.contains(key) || !remembered.contains_key(key));
         (used, by_policy)
     }
 

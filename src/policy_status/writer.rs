@@ -82,6 +82,45 @@ struct Written {
     pause: Duration,
 }
 
+/// What a look at everything gave.
+struct Look {
+    /// Of every policy.
+    names: BTreeSet<PolicyName>,
+    /// Those whose status differs from what is stored.
+    differing: Vec<Wanted>,
+}
+
+/// A status that is not what is stored.
+struct Wanted {
+    name: PolicyName,
+    status: PolicyStatus,
+    stored: Arc<Stored>,
+    document: Json,
+    content: Json,
+}
+
+/// Everything that takes time and waits for nothing.
+fn look(published: &Published, used: &UsedExemptions, metrics: &Metrics, now: Timestamp) -> Look {
+    let (policies, snapshot) = (published.policies.load_full(), published.snapshot.load_full());
+    let objects = published.objects.all();
+    used.absorb(&policies, &objects);
+    let (used, days) = used.lately(&policies, now);
+    let audited = audit(&policies, &snapshot, &used, now);
+    metrics.exemptions_are(audited.iter().map(|(_, status)| status.exemptions));
+    let mut differing = Vec::new();
+    for (name, status) in audited {
+        // A version that has arrived since is looked at next time.
+        let stored = objects.get(&name).filter(|it| it.generation == status.observed_generation);
+        let Some(stored) = stored.cloned() else { continue };
+        let document = document::document(&status, days.get(&name), &stored.status, now);
+        let content = document::content(&document);
+        if document::content(&stored.status) != content {
+            differing.push(Wanted { name, status, stored, document, content });
+        }
+    }
+    Look { names: objects.into_keys().collect(), differing }
+}
+
 /// Why a write failed.
 struct Failure {
     problem: String,
@@ -123,30 +162,23 @@ impl StatusWriter {
     /// One look at every policy.
     pub async fn pass(&mut self, now: Timestamp) -> Pass {
         let mut pass = Pass::default();
-        let (policies, snapshot) = (self.published.policies.load_full(), self.published.snapshot.load_full());
-        let objects = self.published.objects.all();
-        self.used.absorb(&policies, &objects);
-        let (used, days) = self.used.lately(&policies, now);
+        let (published, used, metrics) = (self.published.clone(), Arc::clone(&self.used), Arc::clone(&self.metrics));
         // The runtime has one thread, which is for reviews.
-        let audited = task::spawn_blocking(move || audit(&policies, &snapshot, &used, now)).await;
-        let Ok(audited) = audited else {
+        let looked = task::spawn_blocking(move || look(&published, &used, &metrics, now)).await;
+        let Ok(Look { names, differing }) = looked else {
             tracing::error!("the look at the policies failed; their status stays as it is");
             return pass;
         };
-        self.metrics.exemptions_are(audited.iter().map(|(_, status)| status.exemptions));
-        self.written.retain(|name, _| objects.contains_key(name));
-        for (name, status) in &audited {
-            // A version that has arrived since is looked at next time.
-            let stored = objects.get(name).filter(|it| it.generation == status.observed_generation);
-            let Some(stored) = stored else { continue };
-            let document = document::document(status, days.get(name), &stored.status, now);
-            if !self.is_worth_writing(name, status, &stored.status, &document) {
+        self.written.retain(|name, _| names.contains(name));
+        for wanted in differing {
+            if !self.is_worth_writing(&wanted) {
                 continue;
             }
-            match self.write(name, stored, document).await {
+            let name = &wanted.name;
+            match self.write(&wanted).await {
                 Ok(true) => {
                     pass.written += 1;
-                    self.tell(name, stored, status, now, &mut pass).await;
+                    self.tell(&wanted, now, &mut pass).await;
                 }
                 Ok(false) => pass.conflicts += 1,
                 Err(failure) => {
@@ -164,41 +196,39 @@ impl StatusWriter {
         pass
     }
 
-    fn is_worth_writing(&self, name: &PolicyName, status: &PolicyStatus, stored: &Json, document: &Json) -> bool {
-        let content = document::content(document);
-        if document::content(stored) == content {
-            return false;
-        }
-        let generation = |field: &str| stored[field].as_i64().unwrap_or_default();
+    fn is_worth_writing(&self, wanted: &Wanted) -> bool {
+        let Wanted { name, status, stored, content, .. } = wanted;
+        let generation = |field: &str| stored.status[field].as_i64().unwrap_or_default();
         let is_about_the_same = generation("observedGeneration") == status.observed_generation;
         // Another replica started after the last good version was gone, and has less of it in force: that is worth knowing.
-        if is_about_the_same && generation("inForceGeneration") > status.in_force_generation {
+        let later = status.in_force_generation + 1..=status.observed_generation;
+        if is_about_the_same && later.contains(&generation("inForceGeneration")) {
             return false;
         }
-        let is_repetition = self.written.get(name).filter(|it| it.content == content);
-        is_repetition.is_none_or(|it| it.again_from <= Instant::now())
+        let repetition = self.written.get(name).filter(|it| it.content == *content);
+        repetition.is_none_or(|it| it.again_from <= Instant::now())
     }
 
     /// False if somebody else wrote first, or deleted the policy.
-    async fn write(&mut self, name: &PolicyName, stored: &Stored, status: Json) -> Result<bool, Failure> {
+    async fn write(&mut self, wanted: &Wanted) -> Result<bool, Failure> {
+        let Wanted { name, stored, document, content, .. } = wanted;
         let resource = resource(name);
         let api: Api<DynamicObject> = if name.namespace.is_empty() {
             Api::all_with(self.client.clone(), &resource)
         } else {
             Api::namespaced_with(self.client.clone(), &name.namespace, &resource)
         };
-        let content = document::content(&status);
         let patch = json!({
             "apiVersion": resource.api_version,
             "kind": resource.kind,
             "metadata": { "name": name.name, "resourceVersion": stored.resource_version },
-            "status": status,
+            "status": document,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patched = time::timeout(WRITE_MAX, api.patch_status(&name.name, &params, &Patch::Apply(&patch))).await;
         match patched {
             Ok(Ok(_)) => {
-                self.remember(name, content);
+                self.remember(name, content.clone());
                 Ok(true)
             }
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(false),
@@ -220,14 +250,8 @@ impl StatusWriter {
         self.written.insert(name.clone(), Written { content, again_from: Instant::now() + pause, pause });
     }
 
-    async fn tell(
-        &mut self,
-        name: &PolicyName,
-        stored: &Stored,
-        status: &PolicyStatus,
-        now: Timestamp,
-        pass: &mut Pass,
-    ) {
+    async fn tell(&mut self, wanted: &Wanted, now: Timestamp, pass: &mut Pass) {
+        let Wanted { name, stored, status, .. } = wanted;
         for happening in events::happenings(&stored.status, status) {
             if pass.events == EVENTS_PER_PASS_MAX {
                 self.say(&format!(

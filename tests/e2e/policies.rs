@@ -204,7 +204,7 @@ fn definitions_come_and_go(no502: &No502) -> anyhow::Result<()> {
     for (round, definitions) in [(1, definitions()?), (2, lenient_definitions())] {
         define(no502, &definitions)?;
         let shorter = policy("RolloutPolicy", "shorter", "{settings: {injection: {preStop: {sleepSeconds: 4}}}}");
-        let strict = policy("ClusterRolloutPolicy", "drain", "{settings: {injection: {gracePeriod: {mode: off}}}}");
+        let strict = policy("ClusterRolloutPolicy", "drain", "{settings: {injection: {gracePeriod: {mode: \"off\"}}}}");
         room.apply(&format!("{shorter}{strict}"))?.done()?;
         let seen = soon("the policies are in force", DEFINITIONS_SEEN_AFTER, || {
             ensure!(probe.sleep()? == Some(4), "{:?}", probe.sleep()?);

@@ -292,6 +292,19 @@ async fn a_replica_that_never_saw_the_last_good_version_has_the_last_word() {
 }
 
 #[tokio::test]
+async fn one_that_has_the_last_good_version_does_not_gloss_over_one_that_has_not() {
+    let api = KubeApi::default();
+    store(&api, exempting("e", 1, in_days(30)));
+    let mut old = Replica::new(&api, &[ghost()]);
+    old.look(now()).await;
+    store(&api, policy("shop", "e", 2, &json!({ "priority": "high" })));
+    let mut young = Replica::new(&api, &[ghost()]);
+    assert_eq!(young.look(now()).await, written(1, 1));
+    assert_eq!(old.look(now()).await, written(0, 0), "it has another version in force, and leaves the status alone");
+    assert_eq!(condition(&status(&api, "e"), "Degraded")["reason"], "Partial");
+}
+
+#[tokio::test]
 async fn replicas_that_disagree_do_not_fight() {
     let api = KubeApi::default();
     store(&api, exempting("e", 1, in_days(30)));
