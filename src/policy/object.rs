@@ -1,17 +1,17 @@
 //! A `ClusterRolloutPolicy` or a `RolloutPolicy`, read from its JSON. The API server has checked it against the schema, but the
 //! schema may be another version's, and files have been checked by nobody: what cannot be read is told, and the rest counts.
 
+mod bound;
+mod exemption;
+
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde_json::{Map, Value as Json};
-use smol_str::SmolStr;
-use wildmatch::WildMatch;
 
+use self::bound::Limit;
 use super::{
-    Exemption, Field, FieldValue, Limits, PolicyName, Preset, Reach, Selector, Shape, Target,
-    limit::{Bound, End},
-    value::{quoted, quoted_json, quoted_key},
+    Exemption, Field, FieldValue, Limits, PolicyName, Preset, Reach, Selector, Shape,
+    value::{quoted_json, quoted_key},
 };
 use crate::{facts::Labels, nearest::nearest_word, rules};
 
@@ -134,6 +134,13 @@ impl Reader {
                 _ => self.unknown("spec", key, self.known_fields()),
             }
         }
+        let selects_workloads = !self.is_cluster && policy.selector.as_ref().is_none_or(|it| !it.is_empty());
+        if selects_workloads && !policy.exemptions.is_empty() {
+            policy.exemptions.clear();
+            let text = "spec.exemptions beside a workloadSelector do not count; they have targets of their own: put them in \
+                        another policy";
+            self.problems.push(text.to_owned());
+        }
         policy
     }
 
@@ -166,9 +173,8 @@ impl Reader {
     }
 
     fn unknown(&mut self, path: &str, key: &str, known: &[&'static str]) {
-        let near = nearest_word(key, known.iter().copied()).map(|it| format!("; did you mean {it}?"));
-        let key = quoted_key(key);
-        self.problems.push(format!("{path}.{key} means nothing{}", near.unwrap_or_default()));
+        let near = did_you_mean(key, known.iter().copied());
+        self.problems.push(format!("{path}.{} means nothing{near}", quoted_key(key)));
     }
 
     fn bad(&mut self, path: &str, json: &Json, allowed: &str) {
@@ -204,10 +210,8 @@ impl Reader {
             } else if below == "actions" || has_settings_below(&below) {
                 self.settings_below(&format!("{below}."), value, values);
             } else if prefix == "actions." {
-                let known = rules::ALL.iter().map(|it| it.id);
-                let near = nearest_word(key, known).map(|it| format!("; did you mean {it}?")).unwrap_or_default();
-                let key = quoted_key(key);
-                self.problems.push(format!("spec.settings.actions: there is no rule {key}{near}"));
+                let near = did_you_mean(key, rules::ALL.iter().map(|it| it.id));
+                self.problems.push(format!("spec.settings.actions: there is no rule {}{near}", quoted_key(key)));
             } else {
                 self.unknown(path.trim_end_matches('.'), key, &known_below(prefix));
             }
@@ -238,14 +242,16 @@ impl Reader {
 
     fn bounds(&mut self, json: &Json, policy: &PolicyName, limits: &mut Limits) {
         for (index, item) in self.list("spec.bounds", json).iter().enumerate() {
-            let path = format!("spec.bounds[{index}]");
-            let read = read_bound(item, &policy.name);
-            match read {
+            match bound::read(item, &policy.name) {
+                Ok(Limit::Field(field, _)) if limits.bounds.contains_key(&field) => {
+                    let path = field.path();
+                    self.problems.push(format!("spec.bounds[{index}] is ignored; {path} is bounded already"));
+                }
                 Ok(Limit::Field(field, bound)) => {
                     limits.bounds.insert(field, bound);
                 }
                 Ok(Limit::ExemptionDays(end)) => limits.exemption_days_max = Some(end),
-                Err(problem) => self.problems.push(format!("{path} {problem}")),
+                Err(problem) => self.problems.push(format!("spec.bounds[{index}]{problem}")),
             }
         }
     }
@@ -263,8 +269,7 @@ impl Reader {
                         continue;
                     }
                     let known: Vec<_> = Field::all().map(Field::path).collect();
-                    let near = nearest_word(path, known.iter().map(AsRef::as_ref));
-                    let near = near.map(|it| format!("; did you mean {it}?")).unwrap_or_default();
+                    let near = did_you_mean(path, known.iter().map(AsRef::as_ref));
                     self.problems.push(format!("spec.locked[{index}]: {} is no setting{near}", quoted_json(item)));
                 }
             }
@@ -278,7 +283,7 @@ impl Reader {
         }
         let mut exemptions = Vec::new();
         for (index, item) in list.iter().take(EXEMPTIONS_MAX).enumerate() {
-            match read_exemption(item, policy, index) {
+            match exemption::read(item, policy, index) {
                 Ok(exemption) => exemptions.push(Arc::new(exemption)),
                 Err(problem) => self.problems.push(format!("spec.exemptions[{index}]{problem}")),
             }
@@ -317,86 +322,13 @@ fn known_below(prefix: &str) -> Vec<&'static str> {
     known
 }
 
-enum Limit {
-    Field(Field, Bound),
-    ExemptionDays(End),
-}
-
-/// Numbers have `min` and `max`, words `atLeast` and `atMost`.
-fn read_bound(json: &Json, policy: &SmolStr) -> Result<Limit, String> {
-    let map = json.as_object().ok_or("is no object")?;
-    let name = json["field"].as_str().unwrap_or_default();
-    let known = ["field", "min", "max", "atLeast", "atMost"];
-    if let Some(key) = map.keys().find(|it| !known.contains(&it.as_str())) {
-        return Err(format!(".{} means nothing", quoted_key(key)));
-    }
-    if name == EXEMPTION_DAYS {
-        let days = json["max"].as_i64().filter(|it| (1..=EXEMPTION_DAYS_MAX).contains(it));
-        let rank = days.ok_or_else(|| format!("of {EXEMPTION_DAYS} needs max: 1 to {EXEMPTION_DAYS_MAX}"))?;
-        return Ok(Limit::ExemptionDays(End { rank, policy: policy.clone() }));
-    }
-    let field = Field::at(name).filter(|it| it.can_be_bounded()).ok_or_else(|| {
-        let known: Vec<_> = Field::all().filter(|it| it.can_be_bounded()).map(Field::path).collect();
-        let near = nearest_word(name, known.iter().map(AsRef::as_ref));
-        let near = near.map(|it| format!("; did you mean {it}?")).unwrap_or_default();
-        format!(".field: {} is no setting with an order{near}", quoted_json(&json["field"]))
-    })?;
-    let shape = field.definition().shape;
-    let end = |keys: [&str; 2]| -> Result<Option<End>, String> {
-        let mut given = keys.into_iter().filter(|it| !json[*it].is_null());
-        let Some(key) = given.next() else { return Ok(None) };
-        let value = shape.read_json(&json[key]);
-        let rank = value.and_then(|it| shape.rank(&it));
-        let rank = rank.ok_or_else(|| format!(".{key} of {name}: use {}", shape.allowed()))?;
-        Ok(Some(End { rank, policy: policy.clone() }))
-    };
-    let bound = Bound { min: end(["min", "atLeast"])?, max: end(["max", "atMost"])? };
-    match (&bound.min, &bound.max) {
-        (None, None) => Err(format!("of {name} bounds nothing; give min, max, atLeast or atMost")),
-        (Some(min), Some(max)) if min.rank > max.rank => {
-            Err(format!("of {name} leaves nothing: its min is above its max"))
-        }
-        _ => Ok(Limit::Field(field, bound)),
-    }
-}
-
-fn read_exemption(json: &Json, policy: &PolicyName, index: usize) -> Result<Exemption, String> {
-    let map = json.as_object().ok_or(" is no object")?;
-    known_keys(map, &["rule", "target", "reason", "expires"])?;
-    let rule = json["rule"].as_str().unwrap_or_default();
-    let known = rules::find(rule).ok_or_else(|| {
-        let near = nearest_word(rule, rules::ALL.iter().map(|it| it.id));
-        format!(
-            ": there is no rule {}{}",
-            quoted_json(&json["rule"]),
-            near.map(|it| format!("; did you mean {it}?")).unwrap_or_default()
-        )
-    })?;
-    let target = json["target"].as_object().ok_or(".target is missing; give kind and name")?;
-    known_keys(target, &["kind", "name", "container"]).map_err(|it| format!(".target{it}"))?;
-    let text = |key: &str| target.get(key).and_then(Json::as_str).filter(|it| !it.is_empty());
-    let kind = text("kind").ok_or(".target.kind is missing; use the kind of the object, such as Deployment")?;
-    let name = text("name").ok_or(".target.name is missing; use a name, * stands for any letters")?;
-    let reason = json["reason"].as_str().map(str::trim).filter(|it| !it.is_empty());
-    let reason = reason.ok_or(".reason is missing; say why this is accepted")?;
-    let expires = json["expires"].as_str().and_then(|it| it.parse::<Timestamp>().ok());
-    let expires = expires.ok_or(".expires is no time; use a date such as 2027-01-31T00:00:00Z")?;
-    Ok(Exemption {
-        rule: known.id,
-        target: Target {
-            kind: kind.into(),
-            name: WildMatch::new(name),
-            container: text("container").map(SmolStr::new),
-        },
-        reason: quoted(reason, REASON_CHARS_MAX).into(),
-        expires,
-        policy: policy.clone(),
-        index,
-    })
+/// `; did you mean profile?`, if something is close.
+fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest_word(word, known).map(|it| format!("; did you mean {it}?")).unwrap_or_default()
 }
 
 fn known_keys(map: &Map<String, Json>, known: &[&'static str]) -> Result<(), String> {
     let Some(key) = map.keys().find(|it| !known.contains(&it.as_str())) else { return Ok(()) };
-    let near = nearest_word(key, known.iter().copied()).map(|it| format!("; did you mean {it}?")).unwrap_or_default();
+    let near = did_you_mean(key, known.iter().copied());
     Err(format!(".{} means nothing{near}", quoted_key(key)))
 }

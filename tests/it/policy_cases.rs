@@ -69,23 +69,18 @@ fn bounds() -> Vec<Refusal> {
         bound(
             json!({ "field": EXEMPTION_DAYS, "max": 30, "atMost": "warn" }),
             "exemptionDays is a number: use min and max instead of atLeast and atMost",
-        )
-        .stricter(),
+        ),
         bound(json!({ "field": "profile" }), "profile is not bounded: give atLeast or atMost"),
         bound(
             json!({ "field": "injection.readiness.periodSeconds" }),
             "injection.readiness.periodSeconds is not bounded: give min or max",
         ),
         bound(json!({ "field": EXEMPTION_DAYS }), "exemptionDays is not bounded: give max"),
-        bound(
-            json!({ "field": EXEMPTION_DAYS, "max": 0 }),
-            "exemptionDays has no min, and a max of 1 to 3650 days",
-        ),
+        bound(json!({ "field": EXEMPTION_DAYS, "max": 0 }), "exemptionDays has no min, and a max of 1 to 3650 days"),
         bound(
             json!({ "field": EXEMPTION_DAYS, "min": 1, "max": 30 }),
             "exemptionDays has no min, and a max of 1 to 3650 days",
-        )
-        .stricter(),
+        ),
         bound(
             json!({ "field": "injection.gracePeriod.appDrainSeconds", "min": 60, "max": 30 }),
             "nothing is left between min and max: give a min that is no more than the max",
@@ -124,11 +119,12 @@ fn bounds() -> Vec<Refusal> {
              first",
         ),
         Refusal::of(
-            cluster(&json!({ "bounds": [{ "field": "profile", "atLeast": "advise" }, { "field": "profile", "atMost": "strict" }] })),
+            cluster(
+                &json!({ "bounds": [{ "field": "profile", "atLeast": "advise" }, { "field": "profile", "atMost": "strict" }] }),
+            ),
             "spec.bounds[1]",
             "{\"field\":\"profile\"}",
-        )
-        .stricter(),
+        ),
     ]
 }
 
@@ -176,15 +172,13 @@ fn exemptions() -> Vec<Refusal> {
             namespaced(&with_selector),
             "spec",
             "exemptions have targets of their own: move them to a RolloutPolicy without a workloadSelector",
-        )
-        .stricter(),
+        ),
         Refusal::of(but("/reason", json!(" \t\u{2003}")), "spec.exemptions[0].reason", "say why this is accepted"),
         Refusal::of(
             but("/target/kind", json!("deployment")),
             "spec.exemptions[0].target.kind",
             "write the kind as manifests do, such as Deployment",
-        )
-        .stricter(),
+        ),
         Refusal::of(
             but("/expires", json!("9999-12-31T23:00:00-02:00")),
             "spec.exemptions[0].expires",
@@ -255,7 +249,16 @@ pub(crate) fn limits() -> Vec<Value> {
             [Some(path.into_owned()), dear].into_iter().flatten().map(|it| cluster(&json!({ "locked": [it] }))),
         );
     }
-    for lock in [json!("actions"), json!("exemptions"), json!("injection"), json!(""), json!(1), Value::Null] {
+    for lock in [
+        json!("actions"),
+        json!("exemptions"),
+        json!("injection"),
+        json!("injection.preStop"),
+        json!("injection.pre"),
+        json!(""),
+        json!(1),
+        Value::Null,
+    ] {
         policies.push(cluster(&json!({ "locked": [lock] })));
     }
     policies.extend(bound_limits().iter().map(|it| cluster(&json!({ "bounds": [it] }))));
@@ -368,8 +371,7 @@ fn exemption_limits() -> Vec<Value> {
     let mut lists = vec![json!([]), json!([1]), json!([null]), json!({}), json!([exemption(), exemption()])];
     let values = |path: &str| match path {
         "/rule" => vec![json!("prestop-missing"), json!("nothing"), json!("Readiness-missing")],
-        // What is no name is any container to the reader.
-        "/target/container" => vec![json!("app")],
+        "/target/container" => vec![json!("app"), json!(""), json!(7)],
         "/target/name" => vec![json!("web"), json!("*"), json!("web-?"), json!("")],
         "/target/kind" => vec![json!("Service"), json!("")],
         "/reason" => vec![json!("x"), json!(""), json!(" "), json!("\u{a0}\u{3000}"), json!("\u{200b}"), json!("x ")],

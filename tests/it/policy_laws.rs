@@ -2,7 +2,7 @@
 //! escapes a bound or a lock, and nothing that anybody writes makes us panic. A second, slower resolution, written from the manual
 //! page alone, has to agree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use no502::{
     facts::{Facts, Labels, Namespace, Workload},
@@ -179,7 +179,7 @@ fn a_second_opinion_agrees(
         for policy in &cluster {
             value = setting(policy, field).unwrap_or(value);
         }
-        let is_locked = cluster.iter().any(|it| locked(it).contains(&path));
+        let is_locked = cluster.iter().any(|it| locks(it, &path));
         if !is_locked {
             value = annotation(field, &world.namespace.0["metadata"]["annotations"], true).unwrap_or(value);
             for policy in &own {
@@ -303,21 +303,23 @@ fn annotation(field: Field, annotations: &Value, of_namespace: bool) -> Option<V
     own.or_else(|| (field == Field::SleepSeconds && preset == Some("gke-neg")).then(|| json!(60)))
 }
 
-fn locked(policy: &Value) -> BTreeSet<String> {
-    policy["spec"]["locked"].as_array().into_iter().flatten().map(|it| it.as_str().unwrap().to_owned()).collect()
+/// The setting, or an object that holds it, is locked.
+fn locks(policy: &Value, path: &str) -> bool {
+    let locked = policy["spec"]["locked"].as_array().into_iter().flatten().map(|it| it.as_str().unwrap());
+    locked.into_iter().any(|it| path == it || path.starts_with(&format!("{it}.")))
 }
 
 /// The bounds of a setting that count, the most important policy's first.
 fn bounds(cluster: &[&Value], field: Field) -> Vec<(Option<i64>, Option<i64>)> {
     let (mut low, mut high): (Option<i64>, Option<i64>) = (None, None);
     for policy in cluster.iter().rev() {
-        // Of two bounds for one setting in a list the later one counts.
+        // Of two bounds for one setting in a list the first one counts.
         let list = policy["spec"]["bounds"].as_array().into_iter().flatten();
         let usable = |it: &&Value| match (end(field, it, "min", "atLeast"), end(field, it, "max", "atMost")) {
             (Some(low), Some(high)) => low <= high,
             (low, high) => low.is_some() || high.is_some(),
         };
-        let Some(bound) = list.filter(|it| it["field"] == *field.path()).filter(usable).next_back() else { continue };
+        let Some(bound) = list.filter(|it| it["field"] == *field.path()).find(usable) else { continue };
         let own = (end(field, bound, "min", "atLeast"), end(field, bound, "max", "atMost"));
         let (new_low, new_high) = (low.max(own.0), [high, own.1].into_iter().flatten().min());
         if new_low.zip(new_high).is_none_or(|(low, high)| low <= high) {
@@ -356,7 +358,7 @@ fn nothing_escapes(world: &PolicyWorld, namespace: &Namespace, effective: &Effec
     let found = values(effective);
     for field in Field::all() {
         let path = field.path().into_owned();
-        if cluster.iter().any(|it| locked(it).contains(&path)) {
+        if cluster.iter().any(|it| locks(it, &path)) {
             prop_assert!(!effective.source(field).is_below_cluster(), "{} is locked", path);
         }
         for (low, high) in bounds(&cluster, field) {

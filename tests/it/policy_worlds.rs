@@ -43,7 +43,11 @@ pub(crate) fn policy(dice: &mut Dice, index: usize) -> Value {
             spec.insert("bounds".to_owned(), bounds(dice));
         }
         if dice.chance(40) {
-            let locked: Vec<String> = (0..=dice.below(3)).map(|_| field(dice).path().into_owned()).collect();
+            let lock = |dice: &mut Dice| match dice.chance(15) {
+                true => dice.pick(&Field::GROUPS).to_owned(),
+                false => field(dice).path().into_owned(),
+            };
+            let locked: Vec<String> = (0..=dice.below(3)).map(|_| lock(dice)).collect();
             spec.insert("locked".to_owned(), json!(locked));
         }
         return json!({ "apiVersion": API_VERSION, "kind": "ClusterRolloutPolicy", "metadata": { "name": name }, "spec": spec });
