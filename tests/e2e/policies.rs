@@ -193,8 +193,8 @@ fn definitions_come_and_go(no502: &No502) -> anyhow::Result<()> {
     no502.stop()?;
     undefine(no502)?;
     no502.start(&[])?;
-    let room = Room::new(no502)?;
-    let probe = Probe::new(&room)?;
+    let (room, other_room) = (Room::new(no502)?, Room::new(no502)?);
+    let (probe, elsewhere) = (Probe::new(&room)?, Probe::new(&other_room)?);
     soon("no502 is called", PATIENCE, || Ok(ensure!(probe.sleep()? == Some(10), "{:?}", probe.sleep()?)))?;
     let log = no502.log()?;
     let start = log.rfind("listening").context("no502 does not say that it listens")?;
@@ -203,17 +203,20 @@ fn definitions_come_and_go(no502: &No502) -> anyhow::Result<()> {
 
     for (round, definitions) in [(1, definitions()?), (2, lenient_definitions())] {
         define(no502, &definitions)?;
-        let shorter = policy("RolloutPolicy", "shorter", "{settings: {injection: {preStop: {sleepSeconds: 4}}}}");
-        let strict = policy("ClusterRolloutPolicy", "drain", "{settings: {injection: {gracePeriod: {mode: \"off\"}}}}");
-        room.apply(&format!("{shorter}{strict}"))?.done()?;
+        let sleep = |kind: &str, seconds: u8| {
+            policy(kind, "sleep", &format!("{{settings: {{injection: {{preStop: {{sleepSeconds: {seconds}}}}}}}}}"))
+        };
+        room.apply(&(sleep("RolloutPolicy", 4) + &sleep("ClusterRolloutPolicy", 7)))?.done()?;
         let seen = soon("the policies are in force", DEFINITIONS_SEEN_AFTER, || {
-            ensure!(probe.sleep()? == Some(4), "{:?}", probe.sleep()?);
+            let seen = [probe.sleep()?, elsewhere.sleep()?];
+            ensure!(seen == [Some(4), Some(7)], "{seen:?}");
             Ok(())
         });
         seen.with_context(|| format!("round {round}"))?;
         undefine(no502)?;
         soon("the defaults are in force again", DEFINITIONS_SEEN_AFTER, || {
-            ensure!(probe.sleep()? == Some(10), "{:?}", probe.sleep()?);
+            let seen = [probe.sleep()?, elsewhere.sleep()?];
+            ensure!(seen == [Some(10), Some(10)], "{seen:?}");
             Ok(())
         })?;
         soon("it is said", DEFINITIONS_SEEN_AFTER, || {
