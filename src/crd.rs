@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions of the policies, made from the table of settings: what [`crate::policy`] reads without a
+//! The custom resource definitions of the policies, made from the table of settings: what [`crate::policy`] reads without a
 //! complaint, the API server stores, and what it complains about, the API server refuses with a message that says the fix.
 //!
 //! - Where the schema is stricter than the reader, a comment beside it says why.

@@ -3,7 +3,7 @@
 use super::{Exit, Failure, print};
 use crate::crd;
 
-/// Prints the CustomResourceDefinitions of the policies, which `no502 manifests` begins with: `no502 crd | kubectl apply -f -`
+/// Prints the custom resource definitions of the policies, with which `no502 manifests` begins: `no502 crd | kubectl apply -f -`
 #[derive(Debug, clap::Args)]
 pub(super) struct Crd {}
 

@@ -145,12 +145,13 @@ fn ordered(words: &[&str]) -> String {
 /// What can be kept from namespaces and workloads.
 pub(super) fn locked() -> Json {
     let mut paths: Vec<String> = Field::all().map(|it| it.path().into_owned()).collect();
-    paths.extend(["actions".to_owned(), EXEMPTIONS.to_owned()]);
+    paths.extend(Field::GROUPS.map(str::to_owned));
+    paths.push(EXEMPTIONS.to_owned());
     let count = paths.len();
     let mut schema = set(json!({ "type": "string", "enum": paths }), count);
     schema["description"] = json!(format!(
-        "Settings that namespaces and workloads cannot change, by their paths below spec.settings; actions are all of them, \
-         {EXEMPTIONS} are those of namespaces."
+        "Settings that namespaces and workloads cannot change, by their paths below spec.settings; the path of an object, such \
+         as injection, stands for all in it, and {EXEMPTIONS} for those of namespaces."
     ));
     schema
 }

@@ -66,8 +66,7 @@ pub(super) fn raised(
 }
 
 /// `grace 30s -> 40s`. The API server fills in 30 before we see the object, so that 30 may be nobody's choice.
-pub(super) fn notice(workload: &Workload, to: i64, is_ours: bool) -> String {
-    let from = grace_seconds(workload);
+pub(super) fn notice(from: i64, to: i64, is_ours: bool) -> String {
     let explicit = if is_ours || from == DEFAULT_GRACE_SECONDS { "" } else { "explicit " };
     format!("{explicit}grace {from}s -> {to}s")
 }

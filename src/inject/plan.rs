@@ -19,7 +19,7 @@ use super::{
 use crate::{
     facts::{Container, ContainerKind, Workload},
     patch::{PatchBuilder, PatchError},
-    policy::{Effective, Field, Mode, Policies, ProbeValues, Source, TemplateKind},
+    policy::{Effective, Field, InjectionSettings, Mode, Policies, ProbeValues, Source, TemplateKind},
     snapshot::{Resource, Snapshot},
 };
 
@@ -38,6 +38,8 @@ pub(super) struct Plan<'a> {
     pub(super) sleeps: Vec<(&'a Container, Value)>,
     pub(super) probes: Vec<(&'a Container, ProbeChange)>,
     pub(super) grace: Option<i64>,
+    /// What the grace period would be raised to, and that was told.
+    told_grace: Option<i64>,
     may_be_stripped: bool,
     /// Nothing keeps us from changing this template: a marker that claims what is not there any more is put right.
     is_open: bool,
@@ -110,6 +112,7 @@ impl<'a> Plan<'a> {
             sleeps: Vec::new(),
             probes: Vec::new(),
             grace: None,
+            told_grace: None,
             may_be_stripped: false,
             is_open: false,
             notices: Vec::new(),
@@ -194,16 +197,16 @@ impl<'a> Plan<'a> {
             return;
         }
         let (told, marker) = (self.notices.len(), self.marker.clone());
-        let pre_stop = self.effective.settings.pre_stop;
+        let (pre_stop, grace_period) = (self.effective.settings.pre_stop, self.effective.settings.grace_period);
+        self.add_sleeps(snapshot, if pre_stop == Mode::Warn { Mode::Off } else { pre_stop }, grace_period);
         if pre_stop == Mode::Warn {
-            let (told, marker) = (self.notices.len(), self.marker.clone());
-            self.add_sleeps(snapshot, Mode::Inject);
-            self.only_say_so(told, marker);
+            let (told, marker, grace) = (self.notices.len(), self.marker.clone(), self.grace);
+            self.add_sleeps(snapshot, Mode::Inject, if grace_period == Mode::Off { Mode::Off } else { Mode::Inject });
+            self.only_say_so(told, marker, grace);
         }
-        self.add_sleeps(snapshot, if pre_stop == Mode::Inject { Mode::Inject } else { Mode::Off });
         self.add_probes(snapshot);
         if self.effective.settings.mode == Mode::Warn {
-            self.only_say_so(told, marker);
+            self.only_say_so(told, marker, None);
         }
     }
 
@@ -216,44 +219,35 @@ impl<'a> Plan<'a> {
     }
 
     /// Sleeps (`pre_stop` is off or inject), and the grace period that they and the hooks which are there need.
-    fn add_sleeps(&mut self, snapshot: &Snapshot, pre_stop: Mode) {
+    fn add_sleeps(&mut self, snapshot: &Snapshot, pre_stop: Mode, grace_period: Mode) {
         let (workload, mut effective) = (self.candidate.new, self.effective.clone());
-        let grace_period = effective.settings.grace_period;
+        if pre_stop == Mode::Off {
+            effective.settings.sleep_seconds = 0;
+        }
+        effective.settings.grace_period = grace_period;
+        let with_raise = effective.settings.clone();
         if grace_period != Mode::Inject {
             // A sleep has the room that is there.
             effective.settings.max_grace_seconds = grace_period::grace_seconds(workload);
         }
-        if pre_stop == Mode::Off {
-            effective.settings.sleep_seconds = 0;
-        }
         let settings = &effective.settings;
-        let room = grace_period::room_seconds(workload, settings);
-        let seconds = settings.sleep_seconds.min(room);
         let form = pre_stop::form(workload, snapshot, settings);
         let wanted = pre_stop::sleeps(workload, &self.marker, settings, settings.sleep_seconds, Form::Native);
-        let withheld = match &form {
-            Err(reason) => Some(reason.clone()),
-            Ok(_) if seconds <= 0 => {
-                let (max, need) = (settings.max_grace_seconds, settings.sleep_seconds + settings.app_drain_seconds);
-                let fix = match grace_period {
-                    Mode::Inject => format!("set no502.dev/max-grace-seconds to at least {need}"),
-                    _ => format!("set terminationGracePeriodSeconds to at least {need}"),
-                };
-                Some(format!("no room for a preStop sleep in {max}s; {fix}"))
-            }
-            Ok(_) => None,
+        let fitting = |settings: &InjectionSettings| {
+            let seconds = settings.sleep_seconds.min(grace_period::room_seconds(workload, settings));
+            let form = form.as_ref().ok();
+            form.map(|it| pre_stop::sleeps(workload, &self.marker, settings, seconds, *it)).unwrap_or_default()
         };
-        let sleeps = match form {
-            Ok(form) => pre_stop::sleeps(workload, &self.marker, settings, seconds, form),
-            Err(_) => Vec::new(),
-        };
+        let sleeps = fitting(settings);
         let own = grace_period::longest_own_sleep(workload, &self.repairs);
         let asks_for_drain = effective.sources.contains_key(&Field::AppDrainSeconds);
-        let grace = grace_period::raised(workload, &sleeps, own, asks_for_drain, settings);
-        if grace_period == Mode::Warn {
-            self.say_grace(&sleeps, own, asks_for_drain);
-        }
-        if wanted.is_empty() && grace.is_none() {
+        let is_news = |to: &i64| Some(*to) > self.grace.max(self.told_grace);
+        let raised = |sleeps: &[Sleep<'_>], settings: &InjectionSettings| {
+            grace_period::raised(workload, sleeps, own, asks_for_drain, settings).filter(is_news)
+        };
+        let grace = raised(&sleeps, settings);
+        let told_grace = if grace_period == Mode::Warn { raised(&fitting(&with_raise), &with_raise) } else { None };
+        if wanted.is_empty() && grace.is_none() && told_grace.is_none() {
             return;
         }
         if let Some(reason) = pre_stop::reason_to_skip(workload) {
@@ -262,8 +256,15 @@ impl<'a> Plan<'a> {
             }
             return;
         }
+        let has_no_room = form.is_ok() && grace_period::room_seconds(workload, settings) <= 0;
+        let withheld =
+            form.as_ref().err().cloned().or_else(|| has_no_room.then(|| no_room(settings, told_grace.is_some())));
         if let Some(reason) = withheld.filter(|_| !wanted.is_empty()) {
             self.skip(&["prestop"], reason);
+        }
+        if let Some(to) = told_grace {
+            self.say(&["grace"], Outcome::WouldInject, would(&format!("raised {}", self.grace_notice(to))));
+            self.told_grace = Some(to);
         }
         self.announce_sleeps(&sleeps, grace, own, &effective);
         for sleep in sleeps {
@@ -276,19 +277,16 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The grace period in the mode `warn`: what it would be raised to.
-    fn say_grace(&mut self, sleeps: &[Sleep<'_>], own: i64, asks_for_drain: bool) {
-        let workload = self.candidate.new;
-        let to = grace_period::raised(workload, sleeps, own, asks_for_drain, &self.effective.settings);
-        if let Some(to) = to.filter(|_| pre_stop::reason_to_skip(workload).is_none()) {
-            let grace = grace_period::notice(workload, to, self.marker.grace.is_some());
-            self.say(&["grace"], Outcome::WouldInject, would(&format!("raised {grace}")));
-        }
+    /// From what it is by now, or was said to become.
+    fn grace_notice(&self, to: i64) -> String {
+        let known = self.grace.max(self.told_grace);
+        let from = known.unwrap_or_else(|| grace_period::grace_seconds(self.candidate.new));
+        grace_period::notice(from, to, known.is_some() || self.marker.grace.is_some())
     }
 
     fn announce_sleeps(&mut self, sleeps: &[Sleep<'_>], grace: Option<i64>, own: i64, effective: &Effective) {
         let workload = self.candidate.new;
-        let grace = grace.map(|to| grace_period::notice(workload, to, self.marker.grace.is_some()));
+        let grace = grace.map(|to| self.grace_notice(to));
         let policy = pre_stop::policy(workload, effective).map(|it| format!(" (policy: {it})")).unwrap_or_default();
         let mut texts = pre_stop::notices(sleeps, effective);
         let injections: &[&str] = match (texts.is_empty(), grace.is_some()) {
@@ -367,8 +365,8 @@ impl<'a> Plan<'a> {
     }
 
     /// The mode `warn`: nothing that was planned is done but the repairs.
-    fn only_say_so(&mut self, told: usize, marker: Marker) {
-        (self.sleeps, self.probes, self.grace) = (Vec::new(), Vec::new(), None);
+    fn only_say_so(&mut self, told: usize, marker: Marker, grace: Option<i64>) {
+        (self.sleeps, self.probes, self.grace) = (Vec::new(), Vec::new(), grace);
         self.marker = marker;
         for notice in self.notices.iter_mut().skip(told).filter(|it| it.outcome == Outcome::Injected) {
             notice.outcome = Outcome::WouldInject;
@@ -430,4 +428,15 @@ impl<'a> Plan<'a> {
         }
         patch.finish()
     }
+}
+
+/// Why no sleep fits, and what would make room for it. `is_raise_told`: it is said what the grace period would be raised to.
+fn no_room(settings: &InjectionSettings, is_raise_told: bool) -> String {
+    let (max, need) = (settings.max_grace_seconds, settings.sleep_seconds + settings.app_drain_seconds);
+    let fix = match settings.grace_period {
+        Mode::Inject => format!("set no502.dev/max-grace-seconds to at least {need}"),
+        Mode::Warn if is_raise_told => "set no502.dev/grace-period to inject".to_owned(),
+        Mode::Warn | Mode::Off => format!("set terminationGracePeriodSeconds to at least {need}"),
+    };
+    format!("no room for a preStop sleep in {max}s; {fix}")
 }

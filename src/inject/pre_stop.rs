@@ -7,7 +7,7 @@
 use super::marker::Marker;
 use crate::{
     facts::{Container, ContainerKind, Protocol, Workload},
-    policy::{Effective, Field, InjectionSettings, TemplateKind},
+    policy::{Effective, Field, InjectionSettings, Mode, TemplateKind},
     snapshot::{Resource, SLEEP_GATE_LOCKED_MINOR, SLEEP_MINOR_MIN, Snapshot},
 };
 
@@ -139,7 +139,8 @@ pub(super) fn notices(sleeps: &[Sleep<'_>], effective: &Effective) -> Vec<String
         && sleep.seconds < settings.sleep_seconds
     {
         let (wanted, max) = (settings.sleep_seconds, settings.max_grace_seconds);
-        *text = format!("{text} (not {wanted}s: the longest grace period is {max}s)");
+        let which = if settings.grace_period == Mode::Inject { "longest grace period" } else { "grace period" };
+        *text = format!("{text} (not {wanted}s: the {which} is {max}s)");
     }
     texts
 }

@@ -318,6 +318,17 @@ impl Field {
         DEFINITIONS.iter().find(|it| it.path == path).map(|it| it.field)
     }
 
+    /// Objects that hold settings: a lock of one is a lock of all in it.
+    pub const GROUPS: [&str; 5] =
+        ["actions", "injection", "injection.preStop", "injection.gracePeriod", "injection.readiness"];
+
+    /// True for the setting with that path, and for those in the object with that path.
+    #[must_use]
+    pub fn is_at_or_below(self, path: &str) -> bool {
+        let own = self.path();
+        own.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) && !path.is_empty()
+    }
+
     /// The short name that audit annotations and warnings use: the annotation's key, or the path.
     #[must_use]
     pub fn key(self) -> Cow<'static, str> {

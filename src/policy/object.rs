@@ -255,18 +255,18 @@ impl Reader {
             let name = &policy.name;
             match item.as_str() {
                 Some(EXEMPTIONS) => limits.exemptions_locked = Some(name.clone()),
-                Some("actions") => limits.locks.extend(Field::actions().map(|it| (it, name.clone()))),
-                path => match path.and_then(Field::at) {
-                    Some(field) => {
-                        limits.locks.insert(field, name.clone());
+                path => {
+                    let path = path.unwrap_or_default();
+                    let fields = || Field::all().filter(|it| it.is_at_or_below(path));
+                    if fields().next().is_some() {
+                        limits.locks.extend(fields().map(|it| (it, name.clone())));
+                        continue;
                     }
-                    None => {
-                        let known: Vec<_> = Field::all().map(Field::path).collect();
-                        let near = nearest_word(path.unwrap_or_default(), known.iter().map(AsRef::as_ref));
-                        let near = near.map(|it| format!("; did you mean {it}?")).unwrap_or_default();
-                        self.problems.push(format!("spec.locked[{index}]: {} is no setting{near}", quoted_json(item)));
-                    }
-                },
+                    let known: Vec<_> = Field::all().map(Field::path).collect();
+                    let near = nearest_word(path, known.iter().map(AsRef::as_ref));
+                    let near = near.map(|it| format!("; did you mean {it}?")).unwrap_or_default();
+                    self.problems.push(format!("spec.locked[{index}]: {} is no setting{near}", quoted_json(item)));
+                }
             }
         }
     }

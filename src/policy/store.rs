@@ -121,7 +121,9 @@ impl PolicyStore {
         let seen = self.listing[usize::from(is_cluster)].take().unwrap_or_default();
         let gone = |it: &&PolicyName| it.namespace.is_empty() == is_cluster && !seen.contains(*it);
         let gone: Vec<PolicyName> = self.entries.keys().filter(gone).cloned().collect();
-        gone.iter().for_each(|it| self.remove(it));
+        for name in &gone {
+            self.remove(name);
+        }
     }
 
     /// Adds a namespace or its new labels; `None` when it is gone.

@@ -185,14 +185,13 @@ impl fmt::Display for FieldValue {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag(flag) => write!(formatter, "{flag}"),
-            Self::Number(number) => write!(formatter, "{number}"),
+            Self::Number(number) | Self::Port(PortRef::Number(number)) => write!(formatter, "{number}"),
             Self::Preset(preset) => write!(formatter, "{} (preset {})", preset.sleep_seconds(), preset.name()),
             Self::Word(word) => formatter.write_str(word),
             Self::Kinds(kinds) => {
                 let names: Vec<&str> = kinds.iter().map(TemplateKind::name).collect();
                 write!(formatter, "[{}]", names.join(", "))
             }
-            Self::Port(PortRef::Number(number)) => write!(formatter, "{number}"),
             Self::Port(PortRef::Name(name)) => formatter.write_str(name),
             Self::Names(names) => write!(formatter, "[{}]", names.join(", ")),
         }
@@ -205,11 +204,10 @@ impl FieldValue {
     pub fn to_json(&self) -> Json {
         match self {
             Self::Flag(flag) => Json::from(*flag),
-            Self::Number(number) => Json::from(*number),
+            Self::Number(number) | Self::Port(PortRef::Number(number)) => Json::from(*number),
             Self::Preset(preset) => Json::from(preset.sleep_seconds()),
             Self::Word(word) => Json::from(*word),
             Self::Kinds(kinds) => kinds.iter().map(TemplateKind::name).collect(),
-            Self::Port(PortRef::Number(number)) => Json::from(*number),
             Self::Port(PortRef::Name(name)) => Json::from(name.as_str()),
             Self::Names(names) => names.iter().map(SmolStr::as_str).collect(),
         }

@@ -1,13 +1,16 @@
 //! What policies cost: the settings of one write among 1,000 policies and 500 namespaces beside those without any policy, and what
 //! is worked out again when one policy changes.
 
+use jiff::Timestamp;
 use no502::{
     facts::{Facts, Namespace, Workload},
     policy::{API_VERSION, Policies, PolicyStore},
+    preview::{Budget, preview},
 };
 use serde_json::{Value, json};
 
 use crate::{
+    fixture::{self, WORKLOADS, World},
     measure::{compare, repeat},
     table::{Target, duration, line, section},
 };
@@ -45,6 +48,30 @@ pub(crate) fn policies() {
     rebuild(Layout::AllForAll, "a policy of every namespace, among 1,000 such", 0);
     rebuild(Layout::AllButOne, "the same, each namespace left out by one of them", 999);
     rebuild(Layout::OneNamespace, "the one of the cluster", 0);
+}
+
+/// What writing a policy costs that changes something for everybody. On a thread of its own, and ended after 200 ms.
+pub(crate) fn previews(world: World) {
+    section("preview of a policy for every namespace");
+    let new = json!({
+        "apiVersion": API_VERSION,
+        "kind": "ClusterRolloutPolicy",
+        "metadata": { "name": "all" },
+        "spec": { "settings": { "profile": "advise", "injection": { "preStop": { "sleepSeconds": 60 } } } },
+    });
+    let mut store = fixture::full_store(world);
+    for index in 0..world.namespaces {
+        let name = world.namespace(index);
+        let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+        store.apply(Facts::read(&object.to_string()).expect("a Namespace"));
+    }
+    let (snapshot, policies, now) = (store.snapshot(), Policies::default(), Timestamp::UNIX_EPOCH);
+    let preview = || preview(&Value::Null, &new, &snapshot, &policies, now, Budget::default());
+    let objects = 3 * WORKLOADS;
+    assert!(!preview().is_empty(), "it changes something");
+    let cost = repeat(7, preview);
+    let each = duration(cost.median_ns / objects as f64);
+    line(&format!("{objects} objects"), &format!("{}, {each} an object", duration(cost.median_ns)), 0.0, None);
 }
 
 fn resolution(layout: Layout, name: &str) {

@@ -55,6 +55,7 @@ fn main() {
     lookups(&spread, &crowded);
     publishing();
     policies::policies();
+    policies::previews(SPREAD);
 }
 
 /// One kind of review.

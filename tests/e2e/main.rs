@@ -29,6 +29,7 @@ mod ways;
 #[path = "../cluster/mod.rs"]
 mod cluster;
 
+#[expect(clippy::unwrap_used, reason = "the integration tests' own, where a case that cannot be made fails the test")]
 #[path = "../it/policy_cases.rs"]
 mod policy_cases;
 
@@ -56,8 +57,8 @@ fn main() -> io::Result<ExitCode> {
         ("cleanup", cleanup::trials()),
         ("resilience", resilience::trials()),
         ("policies", policies::trials()),
-        ("policy_reports", policy_reports::trials()),
         ("policy_previews", policy_previews::trials()),
+        ("policy_reports", policy_reports::trials()),
         ("removal", removal::trials()),
         ("rights", rights::trials()),
         ("sleep_gate", sleep_gate::trials()),

@@ -39,7 +39,9 @@ fn each_part(check: impl Fn(&str, &Value)) {
         let mut all = Vec::new();
         parts(definition["metadata"]["name"].as_str().unwrap(), schema, &mut all);
         assert!(all.len() > 60, "{}", all.len());
-        all.iter().for_each(|(path, schema)| check(path, schema));
+        for (path, schema) in all {
+            check(&path, schema);
+        }
     }
 }
 
@@ -201,7 +203,9 @@ fn violations(path: &str, schema: &Value, value: &Value, wrong: &mut Vec<String>
         refuse(at_most("maxItems", items.len()), "maxItems");
         let is_set = schema["x-kubernetes-list-type"] == "set";
         refuse(is_set && (1..items.len()).any(|it| items[..it].contains(&items[it])), "duplicate");
-        items.iter().for_each(|item| violations(&format!("{path}[]"), &schema["items"], item, wrong));
+        for item in items {
+            violations(&format!("{path}[]"), &schema["items"], item, wrong);
+        }
     }
     let Some(map) = value.as_object() else { return };
     let mut refuse = |is_wrong: bool, what: &str| {

@@ -347,10 +347,11 @@ impl Explained {
             None => "deny",
         };
         let glass = &self.json["breakGlass"];
-        let is_member = glass["groups"].as_array().unwrap().iter().any(|it| groups.iter().any(|group| it == group));
+        let is_member =
+            glass["groups"].as_array().into_iter().flatten().any(|it| groups.iter().any(|group| it == group));
         let is_capped = glass["isOpen"] == true || is_member || object["metadata"]["ownerReferences"].is_array();
-        let is_exempt = self.json["exemptions"].as_array().unwrap().iter().any(|it| {
-            let (target, name) = (&it["target"], it["target"]["name"].as_str().unwrap());
+        let is_exempt = self.json["exemptions"].as_array().into_iter().flatten().any(|it| {
+            let (target, name) = (&it["target"], it["target"]["name"].as_str().unwrap_or_default());
             it["rule"] == RULE
                 && it["standing"] == "active"
                 && target["kind"] == object["kind"]

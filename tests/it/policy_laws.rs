@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use no502::{
-    facts::{Facts, Namespace, Workload},
+    facts::{Facts, Labels, Namespace, Workload},
     policy::{Effective, Field, FieldValue, Mode, Policies, PolicyName, PolicyStore, ReadPolicy, Shape, Source},
 };
 use proptest::{prelude::*, test_runner::TestCaseError};
@@ -89,7 +89,7 @@ fn order_does_not_matter(world: &PolicyWorld, expected: &Effective, dice: &mut D
     }
     let seen = |store: &mut PolicyStore| store.policies().effective(NAMESPACE, Some(&namespace), Some(&workload));
     prop_assert_eq!(&seen(&mut store), expected, "the namespace was known early: {}", early);
-    store.set_namespace(&namespace.meta.name, Some(&Default::default()));
+    store.set_namespace(&namespace.meta.name, Some(&Labels::default()));
     store.policies();
     store.set_namespace(&namespace.meta.name, Some(&namespace.labels));
     prop_assert_eq!(&seen(&mut store), expected, "after its labels changed and changed back");

@@ -111,17 +111,17 @@ impl Rig {
 async fn serve(listener: TcpListener, answers: Arc<Answers>) {
     while let Ok((stream, _)) = listener.accept().await {
         let answers = Arc::clone(&answers);
-        let service = service_fn(move |request| answer(Arc::clone(&answers), request));
+        let service = service_fn(move |request| std::future::ready(Ok::<_, Infallible>(answer(&answers, &request))));
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
 
-async fn answer(answers: Arc<Answers>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+fn answer(answers: &Answers, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let known = answers.get(request.uri().path()).cloned();
     // A path of an API that is not there is answered in plain text.
     let (code, body) =
         known.map_or_else(|| (404, "404 page not found\n".to_owned()), |(code, it)| (code, it.to_string()));
-    Ok(Response::builder().status(code).body(Full::new(Bytes::from(body))).unwrap())
+    Response::builder().status(code).body(Full::new(Bytes::from(body))).unwrap()
 }
 
 #[test]
@@ -157,6 +157,20 @@ fn a_cluster_without_the_crds_has_what_is_built_in() {
 }
 
 #[test]
+fn a_last_good_version_that_cannot_be_shown_is_said() {
+    let policy = json!({
+        "metadata": { "name": "base", "generation": 3 },
+        "spec": { "settings": { "profil": "advise" } },
+        "status": { "observedGeneration": 3, "inForceGeneration": 2 },
+    });
+    let mut answers = shop();
+    answers.insert(CLUSTER_POLICIES, list(&[policy]));
+    let json: Value = serde_json::from_str(&Rig::new(answers).explain(&["--format", "json"]).out).unwrap();
+    let note = "ClusterRolloutPolicy \"base\" is explained as it is, generation 3; in force is the last good one, generation 2";
+    assert_eq!(json["notes"], json!([note]));
+}
+
+#[test]
 fn a_missing_right_is_named_with_the_role_that_has_it() {
     let refused = "clusterrolloutpolicies.no502.dev is forbidden: User \"jane\" cannot list resource";
     let mut answers = shop();
@@ -169,6 +183,17 @@ fn a_missing_right_is_named_with_the_role_that_has_it() {
             "no502: you may not list clusterrolloutpolicies.no502.dev there; the ClusterRole no502-policy-reader has that right ({refused})\n"
         )
     );
+}
+
+#[test]
+fn what_every_viewer_may_read_is_of_the_role_view() {
+    for path in [OWN_POLICIES, WEB] {
+        let mut answers = shop();
+        answers.insert(path, status(403, "no"));
+        let outcome = Rig::new(answers).explain(&["deploy/web"]);
+        assert_eq!(outcome.code, 3, "{outcome:?}");
+        assert!(outcome.err.contains("; the ClusterRole view has that right (no)"), "{outcome:?}");
+    }
 }
 
 #[test]

@@ -206,14 +206,18 @@ fn a_log_or_manifests_that_make_no_sense_are_errors() {
     assert!(error(&twisted, "").starts_with("the manifests, ClusterRole: "));
 }
 
-/// Nine kinds listed and watched, two configurations read and patched, `/version`, and the Secret three ways.
+/// Eleven kinds listed and watched, the status of two patched, Events created, two configurations read and patched,
+/// `/version`, and the Secret three ways. What people may do is not among it.
 #[test]
 fn every_rule_of_the_manifests_counts() {
     let rights = Rights::new(&deploy::render(&Options::default()), "").unwrap();
     let unused = printed(&rights.unused());
-    assert_eq!(unused.len(), 9 * 2 + 2 * 2 + 1 + 3, "{rights}");
+    assert_eq!(unused.len(), 11 * 2 + 2 + 1 + 2 * 2 + 1 + 3, "{rights}");
     for right in [
         "watch ingresses.networking.k8s.io (ClusterRole no502)",
+        "watch rolloutpolicies.no502.dev (ClusterRole no502)",
+        "patch clusterrolloutpolicies/status.no502.dev (ClusterRole no502)",
+        "create events.events.k8s.io (ClusterRole no502)",
         "patch mutatingwebhookconfigurations.admissionregistration.k8s.io no502 (ClusterRole no502)",
         "get /version (ClusterRole no502)",
         "create secrets in no502-system (Role no502)",

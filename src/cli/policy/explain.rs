@@ -22,7 +22,7 @@ use crate::{
 /// Says for each setting of a namespace or a workload what is in force, where it comes from, and what it overrode
 ///
 /// Live with your kubeconfig, or, with -f, from files alone: policies, Namespaces and workloads. Live it reads the two kinds of
-/// policies, the Namespace and the workload; the `ClusterRole` no502-policy-reader has the rights.
+/// policies, the Namespace and the workload: the ClusterRoles no502-policy-reader, and view in the namespace, have the rights.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 explained; 2 wrong use, or something cannot be read or is not there; 3 the cluster cannot be \

@@ -16,8 +16,11 @@ use crate::{
 /// Objects of one page of a list.
 const PAGE_OBJECTS: u32 = 500;
 
-/// The role that has every right for this.
+/// The role that has the rights which `view` of a namespace does not have.
 const READER_ROLE: &str = "no502-policy-reader";
+
+/// The kinds that this role is for.
+const READER_KINDS: [&str; 2] = [CLUSTER_KIND, "Namespace"];
 
 /// A workload by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +96,10 @@ pub(super) async fn read(
         [(CLUSTER_KIND, "clusterrolloutpolicies", None), (NAMESPACED_KIND, "rolloutpolicies", Some(namespace))]
     {
         match cluster.list(&resource("no502.dev", "v1alpha1", kind, plural), scope).await? {
-            Some(found) => objects.extend(found),
+            Some(found) => {
+                notes.extend(found.iter().filter_map(|it| earlier_in_force(it, kind)));
+                objects.extend(found);
+            }
             None => is_absent = true,
         }
     }
@@ -114,6 +120,19 @@ pub(super) async fn read(
         objects.push(found.ok_or_else(|| anyhow!("there is no {kind} \"{name}\" in namespace {namespace}"))?);
     }
     Ok((objects.into_iter().map(|it| (it, Place::Cluster)).collect(), notes))
+}
+
+/// The server goes by an earlier version of a policy that it cannot read as a whole, and nobody else has that one any more.
+fn earlier_in_force(policy: &Json, kind: &str) -> Option<String> {
+    let (metadata, status) = (&policy["metadata"], &policy["status"]);
+    let (generation, in_force) = (metadata["generation"].as_i64()?, status["inForceGeneration"].as_i64()?);
+    let is_seen = status["observedGeneration"].as_i64() == Some(generation);
+    (is_seen && in_force < generation).then(|| {
+        let name = metadata["name"].as_str().unwrap_or_default();
+        format!(
+            "{kind} \"{name}\" is explained as it is, generation {generation}; in force is the last good one, generation {in_force}"
+        )
+    })
 }
 
 fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
@@ -165,8 +184,9 @@ impl Cluster {
         let error = match error {
             kube::Error::Api(status) if status.code == 403 => {
                 let group = if resource.group.is_empty() { "" } else { "." };
+                let role = if READER_KINDS.contains(&resource.kind.as_str()) { READER_ROLE } else { "view" };
                 anyhow!(
-                    "you may not {verb} {}{group}{} there; the ClusterRole {READER_ROLE} has that right ({})",
+                    "you may not {verb} {}{group}{} there; the ClusterRole {role} has that right ({})",
                     resource.plural,
                     resource.group,
                     one_line(&status.message)

@@ -116,7 +116,10 @@ impl ExemptionNote {
 
 impl BreakGlass {
     fn to_json(&self) -> Json {
-        let until = self.until.as_ref().map(|it| it.as_ref().map_or_else(Clone::clone, ToString::to_string));
+        let until = self.until.as_ref().map(|it| match it {
+            Ok(until) => until.to_string(),
+            Err(text) => text.trim_matches('"').to_owned(),
+        });
         json!({ "groups": self.groups, "until": until, "isOpen": self.is_open })
     }
 }
