@@ -195,7 +195,10 @@ fn definitions_come_and_go(no502: &No502) -> anyhow::Result<()> {
     no502.start(&[])?;
     let (room, other_room) = (Room::new(no502)?, Room::new(no502)?);
     let (probe, elsewhere) = (Probe::new(&room)?, Probe::new(&other_room)?);
-    soon("no502 is called", PATIENCE, || Ok(ensure!(probe.sleep()? == Some(10), "{:?}", probe.sleep()?)))?;
+    soon("no502 is called", PATIENCE, || {
+        ensure!(probe.sleep()? == Some(10), "{:?}", probe.sleep()?);
+        Ok(())
+    })?;
     let log = no502.log()?;
     let start = log.rfind("listening").context("no502 does not say that it listens")?;
     let told = |what: &str| no502.log().map(|log| log[start..].matches(what).count());
@@ -268,14 +271,20 @@ fn what_is_said_counts_where_it_is_said(no502: &No502) -> anyhow::Result<()> {
     // One injection is off, one warns, the third is as it was.
     set("{settings: {injection: {preStop: {mode: warn}, readiness: {mode: \"off\"}}}}")?;
     let probe = Probe::new(&room)?;
-    until("no hook is added here", &|| Ok(ensure!(probe.sleep()?.is_none(), "{:?}", probe.sleep()?)))?;
+    until("no hook is added here", &|| {
+        ensure!(probe.sleep()?.is_none(), "{:?}", probe.sleep()?);
+        Ok(())
+    })?;
     let said = room.kubectl_with("create --dry-run=server -f -", &podless("question").to_string())?;
     ensure!(said.0.stderr.contains("would add preStop sleep 10s"), "{said}");
     ensure!(Probe::new(&other)?.sleep()? == Some(10), "the other namespace has other settings");
 
     // For some workloads only.
     set("{workloadSelector: {matchLabels: {tier: batch}}, settings: {injection: {mode: \"off\"}}}")?;
-    until("the others are as they were", &|| Ok(ensure!(probe.sleep()? == Some(10), "{:?}", probe.sleep()?)))?;
+    until("the others are as they were", &|| {
+        ensure!(probe.sleep()? == Some(10), "{:?}", probe.sleep()?);
+        Ok(())
+    })?;
     let mut batch = podless("batch");
     batch["metadata"]["labels"] = json!({"tier": "batch"});
     let path = format!("/apis/apps/v1/namespaces/{}/deployments?dryRun=All", room.name);
