@@ -193,9 +193,12 @@ fn definitions_come_and_go(no502: &No502) -> anyhow::Result<()> {
     no502.stop()?;
     undefine(no502)?;
     no502.start(&[])?;
-    let room = Room::new(no502)?;
-    let probe = Probe::new(&room)?;
-    soon("no502 is called", PATIENCE, || Ok(ensure!(probe.sleep()? == Some(10), "{:?}", probe.sleep()?)))?;
+    let (room, other_room) = (Room::new(no502)?, Room::new(no502)?);
+    let (probe, elsewhere) = (Probe::new(&room)?, Probe::new(&other_room)?);
+    soon("no502 is called", PATIENCE, || {
+        ensure!(probe.sleep()? == Some(10), "{:?}", probe.sleep()?);
+        Ok(())
+    })?;
     let log = no502.log()?;
     let start = log.rfind("listening").context("no502 does not say that it listens")?;
     let told = |what: &str| no502.log().map(|log| log[start..].matches(what).count());
@@ -203,17 +206,20 @@ fn definitions_come_and_go(no502: &No502) -> anyhow::Result<()> {
 
     for (round, definitions) in [(1, definitions()?), (2, lenient_definitions())] {
         define(no502, &definitions)?;
-        let shorter = policy("RolloutPolicy", "shorter", "{settings: {injection: {preStop: {sleepSeconds: 4}}}}");
-        let strict = policy("ClusterRolloutPolicy", "drain", "{settings: {injection: {gracePeriod: {mode: \"off\"}}}}");
-        room.apply(&format!("{shorter}{strict}"))?.done()?;
+        let sleep = |kind: &str, seconds: u8| {
+            policy(kind, "sleep", &format!("{{settings: {{injection: {{preStop: {{sleepSeconds: {seconds}}}}}}}}}"))
+        };
+        room.apply(&(sleep("RolloutPolicy", 4) + &sleep("ClusterRolloutPolicy", 7)))?.done()?;
         let seen = soon("the policies are in force", DEFINITIONS_SEEN_AFTER, || {
-            ensure!(probe.sleep()? == Some(4), "{:?}", probe.sleep()?);
+            let seen = [probe.sleep()?, elsewhere.sleep()?];
+            ensure!(seen == [Some(4), Some(7)], "{seen:?}");
             Ok(())
         });
         seen.with_context(|| format!("round {round}"))?;
         undefine(no502)?;
         soon("the defaults are in force again", DEFINITIONS_SEEN_AFTER, || {
-            ensure!(probe.sleep()? == Some(10), "{:?}", probe.sleep()?);
+            let seen = [probe.sleep()?, elsewhere.sleep()?];
+            ensure!(seen == [Some(10), Some(10)], "{seen:?}");
             Ok(())
         })?;
         soon("it is said", DEFINITIONS_SEEN_AFTER, || {
@@ -265,14 +271,20 @@ fn what_is_said_counts_where_it_is_said(no502: &No502) -> anyhow::Result<()> {
     // One injection is off, one warns, the third is as it was.
     set("{settings: {injection: {preStop: {mode: warn}, readiness: {mode: \"off\"}}}}")?;
     let probe = Probe::new(&room)?;
-    until("no hook is added here", &|| Ok(ensure!(probe.sleep()?.is_none(), "{:?}", probe.sleep()?)))?;
+    until("no hook is added here", &|| {
+        ensure!(probe.sleep()?.is_none(), "{:?}", probe.sleep()?);
+        Ok(())
+    })?;
     let said = room.kubectl_with("create --dry-run=server -f -", &podless("question").to_string())?;
     ensure!(said.0.stderr.contains("would add preStop sleep 10s"), "{said}");
     ensure!(Probe::new(&other)?.sleep()? == Some(10), "the other namespace has other settings");
 
     // For some workloads only.
     set("{workloadSelector: {matchLabels: {tier: batch}}, settings: {injection: {mode: \"off\"}}}")?;
-    until("the others are as they were", &|| Ok(ensure!(probe.sleep()? == Some(10), "{:?}", probe.sleep()?)))?;
+    until("the others are as they were", &|| {
+        ensure!(probe.sleep()? == Some(10), "{:?}", probe.sleep()?);
+        Ok(())
+    })?;
     let mut batch = podless("batch");
     batch["metadata"]["labels"] = json!({"tier": "batch"});
     let path = format!("/apis/apps/v1/namespaces/{}/deployments?dryRun=All", room.name);

@@ -80,7 +80,10 @@ fn an_unreadable_policy_changes_nothing(no502: &No502) -> anyhow::Result<()> {
     let probe = Probe::new(&room)?;
     let apply = |spec: &str| room.apply(&policy("RolloutPolicy", "ours", spec))?.done();
     apply("{settings: {injection: {preStop: {sleepSeconds: 4}}}}")?;
-    soon("the good version is in force", PATIENCE, || Ok(ensure!(probe.sleep()? == Some(4), "{:?}", probe.sleep()?)))?;
+    soon("the good version is in force", PATIENCE, || {
+        ensure!(probe.sleep()? == Some(4), "{:?}", probe.sleep()?);
+        Ok(())
+    })?;
 
     let question = podless("question").to_string();
     for (number, spec) in [
