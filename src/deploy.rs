@@ -9,6 +9,7 @@ use std::{fmt, str::FromStr};
 use axum::http::Uri;
 
 use crate::crd;
+pub use crate::facts::FAIL_CLOSED_LABEL;
 
 /// Name of the Service, the Deployment, the ServiceAccount, the RBAC objects and both webhook configurations.
 pub const NAME: &str = "no502";
@@ -32,8 +33,6 @@ pub const MUTATING_ENTRIES: [&str; 1] = ["mutate.no502.dev"];
 /// Entries of the validating webhook configuration.
 pub const VALIDATING_ENTRIES: [&str; 3] =
     ["validate.no502.dev", "validate-fail-closed.no502.dev", "validate-policies.no502.dev"];
-/// With the value `true` on a Namespace: refuse writes while the server cannot be asked.
-pub const FAIL_CLOSED_LABEL: &str = "no502.dev/fail-closed";
 /// How long the API server waits for an answer. Three calls at most stay far below its 34 s for a whole request.
 pub const TIMEOUT_SECONDS: u8 = 3;
 /// How long the server answers on after SIGTERM while it is not ready: until no API server uses a pooled connection any more.

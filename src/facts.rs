@@ -65,6 +65,9 @@ pub const DEFAULT_NAMESPACE: &str = "default";
 /// value.
 pub const BREAK_GLASS: &str = "break-glass-until";
 
+/// With the value `true` on a Namespace: the API server refuses writes there while no502 cannot be asked.
+pub const FAIL_CLOSED_LABEL: &str = "no502.dev/fail-closed";
+
 /// A Node: only the version of its kubelet counts (reference: mutations 2.3).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {

@@ -11,8 +11,7 @@ use super::{
     resolve::Resolution, set::rank,
 };
 use crate::{
-    deploy::FAIL_CLOSED_LABEL,
-    facts::{Namespace, Workload},
+    facts::{FAIL_CLOSED_LABEL, Namespace, Workload},
     rule::ObjectName,
 };
 

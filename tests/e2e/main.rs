@@ -33,6 +33,9 @@ mod cluster;
 #[path = "../it/policy_cases.rs"]
 mod policy_cases;
 
+#[path = "../it/policy_published.rs"]
+mod policy_published;
+
 use std::{io, process::ExitCode, sync::Arc};
 
 use libtest_mimic::Arguments;

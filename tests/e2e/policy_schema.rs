@@ -11,6 +11,7 @@ use crate::{
     cluster::{ControlPlane, Version, client::Output},
     no502::{PROGRAM, soon},
     policy_cases::{limits, refusals},
+    policy_published::published,
     room::PATIENCE,
     trial::E2e,
 };
@@ -29,7 +30,20 @@ fn policies_in_kubectl(cluster: &ControlPlane) -> anyhow::Result<()> {
     reader_and_api_server_agree(cluster).context("reader and API server agree")?;
     what_is_unknown_is_refused_or_dropped(cluster).context("what is unknown is refused or dropped")?;
     columns_and_explanations(cluster).context("columns and explanations")?;
-    two_managers_share_a_policy(cluster).context("two managers share a policy")
+    two_managers_share_a_policy(cluster).context("two managers share a policy")?;
+    what_users_copy_is_accepted(cluster).context("what users copy is accepted")
+}
+
+fn what_users_copy_is_accepted(cluster: &ControlPlane) -> anyhow::Result<()> {
+    for (place, text) in published() {
+        for namespace in text.lines().filter_map(|it| it.trim().strip_prefix("namespace: ")) {
+            // It may be there already.
+            cluster.kubectl(&["create", "namespace", namespace], None)?;
+        }
+        let words = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];
+        cluster.kubectl(&words, Some(&text))?.success().with_context(|| place)?;
+    }
+    Ok(())
 }
 
 /// Selects no namespace.

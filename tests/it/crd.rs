@@ -1,15 +1,18 @@
 //! The schema of the policies beside their reader: what the one refuses, the other complains about. Here as far as it goes without
 //! an API server, whose part the rules of CEL are; the end-to-end tests hold the same policies against one.
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{collections::BTreeSet, fs, path::Path, process::Command, sync::Arc};
 
 use no502::{
-    crd,
+    crd, manifest,
     policy::{CLUSTER_KIND, Field, ReadPolicy},
 };
 use serde_json::{Value, json};
 
-use crate::policy_cases::{limits, refusals};
+use crate::{
+    policy_cases::{limits, refusals},
+    policy_published::published,
+};
 
 /// Client-side apply keeps a copy of the object in an annotation, and all annotations together may have 256 KiB.
 const APPLIED_BYTES_MAX: usize = 128 * 1024;
@@ -237,4 +240,22 @@ fn is_date_time(text: &str) -> bool {
     is_date
         && matches!(numbers[..], [hour, minute, second] if hour < 24 && minute < 60 && second < 60)
         && time.len() > 8
+}
+
+#[test]
+fn what_users_copy_is_read_without_a_complaint() {
+    let published = published();
+    let mut policies = 0;
+    for (place, text) in &published {
+        let parsed = manifest::parse(text, &Arc::from(Path::new(place)));
+        assert!(parsed.problems.is_empty(), "{place}: {:?}", parsed.problems);
+        for document in &parsed.documents {
+            let object: Value = serde_json::from_str(document.json()).unwrap();
+            if let Some(read) = ReadPolicy::read(&object) {
+                assert_eq!(read.problems, [""; 0], "{place}: {object}");
+                policies += 1;
+            }
+        }
+    }
+    assert!(policies >= 10, "{policies} policies in {} places", published.len());
 }

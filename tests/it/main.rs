@@ -72,6 +72,7 @@ mod policy_cases;
 mod policy_cli;
 mod policy_laws;
 mod policy_live;
+mod policy_published;
 mod policy_status;
 mod policy_worlds;
 mod preview;

@@ -10,6 +10,7 @@ use no502::{
 };
 use proptest::{prelude::*, test_runner::TestCaseError};
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 
 use crate::{
     policy_worlds::{self, NAMESPACE, PolicyWorld},
@@ -120,7 +121,7 @@ fn one_source_each(
 fn values(effective: &Effective) -> BTreeMap<String, Value> {
     let settings = &effective.settings;
     let mode = |it: Mode| json!(it.name());
-    let names = |it: &[smol_str::SmolStr]| json!(it.iter().map(|it| it.as_str()).collect::<Vec<_>>());
+    let names = |it: &[SmolStr]| json!(it.iter().map(SmolStr::as_str).collect::<Vec<_>>());
     let unless_silent = |field: Field, value: Value| {
         if *effective.source(field) == Source::BuiltIn { Value::Null } else { value }
     };

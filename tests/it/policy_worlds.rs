@@ -43,9 +43,8 @@ pub(crate) fn policy(dice: &mut Dice, index: usize) -> Value {
             spec.insert("bounds".to_owned(), bounds(dice));
         }
         if dice.chance(40) {
-            let lock = |dice: &mut Dice| match dice.chance(15) {
-                true => dice.pick(&Field::GROUPS).to_owned(),
-                false => field(dice).path().into_owned(),
+            let lock = |dice: &mut Dice| {
+                if dice.chance(15) { dice.pick(&Field::GROUPS).to_owned() } else { field(dice).path().into_owned() }
             };
             let locked: Vec<String> = (0..=dice.below(3)).map(|_| lock(dice)).collect();
             spec.insert("locked".to_owned(), json!(locked));
