@@ -221,7 +221,7 @@ fn plain() -> Vec<Refusal> {
             "spec.priority",
             "should be less than or equal to 1000000",
         )
-        .and("spec.locked[0]", "\"actions\", \"exemptions\""),
+        .and("spec.locked[0]", "\"injection.readiness\", \"exemptions\""),
         Refusal::of(
             cluster(&json!({ "locked": ["profile", "profile"] })),
             "spec.locked[1]",
