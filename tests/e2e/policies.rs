@@ -21,7 +21,6 @@ use crate::{
 const IN_FORCE_AFTER: Duration = Duration::from_secs(1);
 /// Changes of each measured kind.
 const CHANGES: usize = 200;
-const SWITCHES: usize = 50;
 /// Definitions are looked for every 2 s, and the API server needs a moment to serve them.
 const DEFINITIONS_SEEN_AFTER: Duration = Duration::from_secs(10);
 
@@ -180,7 +179,7 @@ fn a_change_is_in_force_for_the_next_write(no502: &No502) -> anyhow::Result<()> 
 
     let last = probe.sleep()?;
     let mut times = Vec::new();
-    for change in 0..SWITCHES {
+    for change in 0..CHANGES {
         let is_on = change % 2 == 1;
         room.apply(&policy("ClusterRolloutPolicy", "switch", &format!("{{settings: {{enabled: {is_on}}}}}")))?
             .done()?;
