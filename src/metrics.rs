@@ -1,5 +1,7 @@
 //! What is counted: every family under the prefix `no502_`, with bounded label values only.
 
+mod policies;
+
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -13,10 +15,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{
-    policy::{CLUSTER_KIND, ExemptionCounts, NAMESPACED_KIND, Policies},
-    review::{Half, Summary},
-};
+pub use self::policies::PolicyMetrics;
+use crate::review::{Half, Summary};
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -58,22 +58,6 @@ struct ReasonLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PolicyLabels {
-    kind: &'static str,
-    state: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StateLabel {
-    state: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RuleLabel {
-    rule: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -122,9 +106,6 @@ impl Overload {
     }
 }
 
-/// How much of a policy is in force: all, what can be read, or an earlier version.
-const POLICY_STATES: [&str; 3] = ["accepted", "unreadable", "last-good"];
-
 /// Points in time that become durations when somebody scrapes.
 #[derive(Debug, Default)]
 struct Moments {
@@ -149,10 +130,7 @@ pub struct Metrics {
     cache_synced: Family<KindLabel, Gauge>,
     cache_age: Family<KindLabel, Gauge>,
     watch_restarts: Family<KindLabel, Counter>,
-    policies: Family<PolicyLabels, Gauge>,
-    policy_reloads: Counter,
-    exemptions: Family<StateLabel, Gauge>,
-    exemption_uses: Family<RuleLabel, Counter>,
+    policies: PolicyMetrics,
     certificate_seconds: Family<CertificateLabel, Gauge>,
     certificate_errors: Family<ReasonLabel, Counter>,
     moments: Mutex<Moments>,
@@ -183,10 +161,7 @@ impl Metrics {
             cache_synced: Family::default(),
             cache_age: Family::default(),
             watch_restarts: Family::default(),
-            policies: Family::default(),
-            policy_reloads: Counter::default(),
-            exemptions: Family::default(),
-            exemption_uses: Family::default(),
+            policies: PolicyMetrics::default(),
             certificate_seconds: Family::default(),
             certificate_errors: Family::default(),
             moments: Mutex::default(),
@@ -217,22 +192,7 @@ impl Metrics {
         registry.register("cache_synced", "1 once all objects of the kind were listed", self.cache_synced.clone());
         registry.register("cache_age_seconds", "Time since the watch was last heard of", self.cache_age.clone());
         registry.register("watch_restarts", "Watches that broke and were started again", self.watch_restarts.clone());
-        registry.register(
-            "policies",
-            "Policies by kind: accepted, unreadable in part, or in force by their last good version",
-            self.policies.clone(),
-        );
-        registry.register("policy_reloads", "Changes of policies put in force", self.policy_reloads.clone());
-        registry.register(
-            "exemptions",
-            "Exemptions by state; those that expire soon and those that are unused are active as well",
-            self.exemptions.clone(),
-        );
-        registry.register(
-            "exemption_uses",
-            "Findings of reviews that an exemption covered",
-            self.exemption_uses.clone(),
-        );
+        self.policies.register(registry);
         registry.register(
             "certificate_expiry_seconds",
             "Time until the certificate expires; negative when it has",
@@ -243,6 +203,12 @@ impl Metrics {
             "Failures to read, issue or publish certificates",
             self.certificate_errors.clone(),
         );
+    }
+
+    /// What is counted about policies.
+    #[must_use]
+    pub fn policies(&self) -> &PolicyMetrics {
+        &self.policies
     }
 
     /// Counts one answered review and what it found.
@@ -309,52 +275,6 @@ impl Metrics {
     /// Counts a watch that broke and was started again.
     pub fn watch_restarted(&self, kind: &'static str) {
         self.watch_restarts.get_or_create(&KindLabel { kind }).inc();
-    }
-
-    /// Counts a change of policies that was put in force, and says how many there are of each state.
-    pub fn policies_reloaded(&self, policies: &Policies) {
-        self.policy_reloads.inc();
-        let mut counts: BTreeMap<(&'static str, &'static str), i64> = BTreeMap::new();
-        for entry in policies.entries() {
-            let state = match (entry.problems.is_empty(), entry.is_last_good()) {
-                (true, _) => POLICY_STATES[0],
-                (false, false) => POLICY_STATES[1],
-                (false, true) => POLICY_STATES[2],
-            };
-            *counts.entry((entry.policy.name.kind(), state)).or_default() += 1;
-        }
-        for kind in [CLUSTER_KIND, NAMESPACED_KIND] {
-            for state in POLICY_STATES {
-                let count = counts.get(&(kind, state)).copied().unwrap_or_default();
-                self.policies.get_or_create(&PolicyLabels { kind, state }).set(count);
-            }
-        }
-    }
-
-    /// Says how many exemptions there are of each state, over all policies.
-    pub fn exemptions_are(&self, counts: impl Iterator<Item = ExemptionCounts>) {
-        let mut all = ExemptionCounts::default();
-        for ExemptionCounts { active, expiring_soon, expired, unused, not_in_force } in counts {
-            all.active += active;
-            all.expiring_soon += expiring_soon;
-            all.expired += expired;
-            all.unused += unused;
-            all.not_in_force += not_in_force;
-        }
-        for (state, count) in [
-            ("active", all.active),
-            ("expiring-soon", all.expiring_soon),
-            ("expired", all.expired),
-            ("unused", all.unused),
-            ("not-in-force", all.not_in_force),
-        ] {
-            self.exemptions.get_or_create(&StateLabel { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
-    }
-
-    /// Counts a finding that an exemption covered.
-    pub fn exemption_used(&self, rule: &'static str) {
-        self.exemption_uses.get_or_create(&RuleLabel { rule }).inc();
     }
 
     /// Says when a certificate expires.
@@ -425,7 +345,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::policy::{Installation, PolicyName, PolicyStore};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
@@ -466,42 +385,6 @@ mod tests {
         assert_eq!(outcome(&summary), "warned");
         summary.injections.push(("prestop", "injected"));
         assert_eq!(outcome(&summary), "patched");
-    }
-
-    #[test]
-    fn policies_and_exemptions_are_counted_by_state() {
-        let metrics = Metrics::new();
-        let mut store = PolicyStore::new(Installation::default());
-        for (name, generation, profile) in
-            [("a", 1, json!("strict")), ("b", 1, json!(7)), ("c", 1, json!("advise")), ("c", 2, json!(7))]
-        {
-            store.apply(&json!({
-                "apiVersion": "no502.dev/v1alpha1", "kind": "ClusterRolloutPolicy",
-                "metadata": { "name": name, "generation": generation }, "spec": { "settings": { "profile": profile } },
-            }));
-        }
-        metrics.policies_reloaded(&store.policies());
-        let counts = |active, unused| ExemptionCounts { active, unused, ..ExemptionCounts::default() };
-        metrics.exemptions_are([counts(2, 1), counts(3, 0)].into_iter());
-        metrics.exemption_used("readiness-missing");
-        let text = metrics.encode(at(0));
-        for line in [
-            r#"no502_policies{kind="ClusterRolloutPolicy",state="accepted"} 1"#,
-            r#"no502_policies{kind="ClusterRolloutPolicy",state="unreadable"} 1"#,
-            r#"no502_policies{kind="ClusterRolloutPolicy",state="last-good"} 1"#,
-            r#"no502_policies{kind="RolloutPolicy",state="accepted"} 0"#,
-            "no502_policy_reloads_total 1",
-            r#"no502_exemptions{state="active"} 5"#,
-            r#"no502_exemptions{state="unused"} 1"#,
-            r#"no502_exemptions{state="expired"} 0"#,
-            r#"no502_exemption_uses_total{rule="readiness-missing"} 1"#,
-        ] {
-            assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
-        }
-        store.remove(&PolicyName { namespace: "".into(), name: "b".into() });
-        metrics.policies_reloaded(&store.policies());
-        let text = metrics.encode(at(0));
-        assert!(text.contains(r#"no502_policies{kind="ClusterRolloutPolicy",state="unreadable"} 0"#), "{text}");
     }
 
     #[test]

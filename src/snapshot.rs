@@ -4,6 +4,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod pods;
+mod shard;
 mod store;
 mod world;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 
-use self::{pods::PodIndex, store::Shard};
+use self::{pods::PodIndex, shard::Shard};
 pub use self::{
     pods::{PodSet, WorkloadId},
     store::Store,

@@ -106,7 +106,7 @@ fn look(published: &Published, used: &UsedExemptions, metrics: &Metrics, now: Ti
     used.absorb(&policies, &objects);
     let (used, days) = used.lately(&policies, now);
     let audited = audit(&policies, &snapshot, &used, now);
-    metrics.exemptions_are(audited.iter().map(|(_, status)| status.exemptions));
+    metrics.policies().exemptions_are(audited.iter().map(|(_, status)| status.exemptions));
     let mut differing = Vec::new();
     for (name, status) in audited {
         // A version that has arrived since is looked at next time.

@@ -84,7 +84,7 @@ impl Reviewer for Live {
             return;
         }
         for rule in self.used.note(&self.policies.load(), &summary.exemptions, Timestamp::now()) {
-            self.metrics.exemption_used(rule);
+            self.metrics.policies().exemption_used(rule);
         }
     }
 }

@@ -313,7 +313,7 @@ impl Arrivals {
                 say(&policies, name);
             }
             tracing::info!(changed = changed.len(), "policies in force");
-            self.metrics.policies_reloaded(&policies);
+            self.metrics.policies().reloaded(&policies);
         }
         self.published.store(Arc::new(policies));
         if !self.known.contains(&Known::NotYet) {
