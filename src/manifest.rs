@@ -133,6 +133,12 @@ pub fn parse(text: &str, file: &Arc<Path>) -> Parsed {
     parse_owned(text.to_owned(), file)
 }
 
+/// Reads the documents of one text, each of which is one map and need not say what it is.
+#[must_use]
+pub fn parse_maps(text: &str, file: &Arc<Path>) -> Parsed {
+    split::parse(&Arc::new(Source::new(Arc::clone(file), text.to_owned())), object::collect_map)
+}
+
 fn parse_owned(text: String, file: &Arc<Path>) -> Parsed {
-    split::parse(&Arc::new(Source::new(Arc::clone(file), text)))
+    split::parse(&Arc::new(Source::new(Arc::clone(file), text)), object::collect)
 }

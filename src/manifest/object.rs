@@ -21,8 +21,21 @@ pub(super) struct Objects {
 
 /// Takes the objects out of a tree; the items of a list come one by one.
 pub(super) fn collect(tree: &Tree<'_>, source: &Arc<Source>) -> Objects {
+    collect_by(Collector::document, tree, source)
+}
+
+/// Takes a tree for one map, whatever it says it is.
+pub(super) fn collect_map(tree: &Tree<'_>, source: &Arc<Source>) -> Objects {
+    collect_by(Collector::map, tree, source)
+}
+
+fn collect_by<'a, 't>(
+    way: fn(&mut Collector<'a, 't>) -> Result<(), Fault>,
+    tree: &'a Tree<'t>,
+    source: &'a Arc<Source>,
+) -> Objects {
     let mut collector = Collector { tree, source, found: Objects::default(), writer: Writer::new(tree) };
-    if let Err(fault) = collector.document() {
+    if let Err(fault) = way(&mut collector) {
         collector.found.faults.push(fault);
     }
     let Collector { mut found, writer, .. } = collector;
@@ -70,6 +83,19 @@ impl<'a> Collector<'a, '_> {
                 Ok(())
             }
         }
+    }
+
+    fn map(&mut self) -> Result<(), Fault> {
+        let Some((root, node)) = self.tree.resolve(0) else { return Ok(()) };
+        match node.kind {
+            Kind::Map => {
+                let (json, spans) = self.writer.object(root, None)?;
+                self.found.documents.push(Document { source: Arc::clone(self.source), json, spans });
+            }
+            Kind::Scalar(Scalar::Null) => {}
+            _ => self.found.skipped += 1,
+        }
+        Ok(())
     }
 
     fn holds_objects(&mut self, list: u32) -> Result<bool, Fault> {

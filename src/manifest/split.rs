@@ -12,14 +12,17 @@ const BYTE_ORDER_MARK: &str = "\u{FEFF}";
 pub(super) const TEMPLATE_HELP: &str =
     "looks like a Helm template; render it first: helm template CHART | no502 check -";
 
+/// How the objects are taken out of a tree.
+pub(super) type Collect = fn(&Tree<'_>, &Arc<Source>) -> object::Objects;
+
 /// Reads every document of a text.
-pub(super) fn parse(source: &Arc<Source>) -> Parsed {
+pub(super) fn parse(source: &Arc<Source>, collect: Collect) -> Parsed {
     let mut parsed = Parsed::default();
     for (base, part) in parts(source) {
         let (trees, fault) = read(part, count(base), is_json(source));
         let first_problem = parsed.problems.len();
         for tree in trees {
-            take(&tree, source, &mut parsed);
+            take(collect(&tree, source), source, &mut parsed);
         }
         if let Some(mut fault) = fault {
             fault.help = fault.help.or_else(|| part.contains("{{").then_some(TEMPLATE_HELP));
@@ -72,8 +75,7 @@ fn read(part: &str, base: u32, is_json: bool) -> (Vec<Tree<'_>>, Option<Fault>) 
     }
 }
 
-fn take(tree: &Tree<'_>, source: &Arc<Source>, parsed: &mut Parsed) {
-    let found = object::collect(tree, source);
+fn take(found: object::Objects, source: &Arc<Source>, parsed: &mut Parsed) {
     parsed.documents.extend(found.documents);
     parsed.skipped += found.skipped;
     parsed.problems.extend(found.faults.into_iter().map(|mut fault| {
@@ -86,7 +88,12 @@ fn take(tree: &Tree<'_>, source: &Arc<Source>, parsed: &mut Parsed) {
         level: Level::Warning,
         location: source.locate(at),
         message: format!("the key `{key}` is set twice in one map; the last one counts"),
-        help: Some("keep one of them"),
+        // Two objects without a marker between them are one map.
+        help: Some(if key == "apiVersion" {
+            "keep one of them; between two objects write ---"
+        } else {
+            "keep one of them"
+        }),
     }));
 }
 

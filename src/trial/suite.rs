@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     facts::DEFAULT_NAMESPACE,
-    manifest::{self, Document, Level, Location},
-    policy::{API_VERSION, Field},
+    manifest::{self, Document, Location, Problem},
+    policy::Field,
     rules,
 };
 
@@ -44,15 +44,11 @@ pub struct Mistake {
     pub message: String,
 }
 
-/// The file's one document. It needs no apiVersion and no kind, which the reader asks of everything: they are put behind it.
+/// The file's one document. A key that is set twice is a mistake, too: one half of what it says would count for nothing.
 pub(super) fn document(text: &str, file: &Arc<Path>) -> Result<Document, Vec<Mistake>> {
-    let mut parsed = manifest::parse(text, file);
-    if parsed.documents.is_empty() {
-        parsed = manifest::parse(&format!("{}\napiVersion: {API_VERSION}\nkind: {KIND}\n", text.trim_end()), file);
-    }
-    let errors = parsed.problems.iter().filter(|it| it.level == Level::Error);
-    let mistakes: Vec<Mistake> =
-        errors.map(|it| Mistake { location: it.location.clone(), message: it.message.clone() }).collect();
+    let mut parsed = manifest::parse_maps(text, file);
+    let mistake = |it: &Problem| Mistake { location: it.location.clone(), message: it.message.clone() };
+    let mistakes: Vec<Mistake> = parsed.problems.iter().map(mistake).collect();
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
