@@ -5,6 +5,7 @@ mod cluster;
 mod crd;
 mod dev;
 mod fix;
+mod flags;
 mod manifests;
 mod output;
 mod policy;

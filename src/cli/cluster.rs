@@ -8,6 +8,8 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
+use crate::nearest::nearest_word;
+
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it may take to get a connection.
@@ -19,29 +21,40 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// One line that says which cannot be used, and why.
 pub(super) async fn config(kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow::Result<Config> {
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-    let mut config = match kubeconfig {
-        Some(file) => {
-            let kubeconfig = Kubeconfig::read_from(file).map_err(|error| unusable(file, &error))?;
-            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| unusable(file, &error))?
+    let read = kubeconfig.map_or_else(Kubeconfig::read, Kubeconfig::read_from);
+    if let (Ok(read), Some(context)) = (&read, context)
+        && let Some(missing) = missing_context(read, context)
+    {
+        let place = kubeconfig.map_or("the kubeconfig".to_owned(), |it| format!("--kubeconfig {}: it", it.display()));
+        return Err(anyhow!("{place} has {missing}"));
+    }
+    let found = match read {
+        Ok(read) => Config::from_custom_kubeconfig(read, &options).await,
+        Err(error) => Err(error),
+    };
+    let mut config = match (found.map_err(|it| first_line(&it)), kubeconfig) {
+        (Ok(config), _) => config,
+        (Err(_), None) if context.is_none() && Config::incluster().is_ok() => Config::incluster()?,
+        (Err(error), Some(file)) => return Err(anyhow!("--kubeconfig {}: {error}", file.display())),
+        (Err(error), None) => {
+            return Err(anyhow!("no kubeconfig that can be used: {error}; give --kubeconfig FILE or --context NAME"));
         }
-        None => match Config::from_kubeconfig(&options).await {
-            Ok(config) => config,
-            Err(_) if context.is_none() && Config::incluster().is_ok() => Config::incluster()?,
-            Err(error) => {
-                let error = first_line(&error);
-                return Err(anyhow!(
-                    "no kubeconfig that can be used: {error}; give --kubeconfig FILE or --context NAME"
-                ));
-            }
-        },
     };
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(REQUEST_TIMEOUT);
     Ok(config)
 }
 
-fn unusable(file: &Path, error: &impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("--kubeconfig {}: {}", file.display(), first_line(error))
+/// That a context is not there, and which one was probably meant.
+fn missing_context(kubeconfig: &Kubeconfig, context: &str) -> Option<String> {
+    let names: Vec<&str> = kubeconfig.contexts.iter().map(|it| it.name.as_str()).collect();
+    let known = match nearest_word(context, names.iter().copied()) {
+        _ if names.contains(&context) => return None,
+        Some(near) => format!("; did you mean {near}?"),
+        None if names.is_empty() => "; it has none at all".to_owned(),
+        None => format!("; it has {}", names.join(", ")),
+    };
+    Some(format!("no context \"{context}\"{known}"))
 }
 
 /// Parsers add a picture of the place.

@@ -5,8 +5,11 @@ mod live;
 mod test;
 mod text;
 
-use super::{Exit, Failure, serve::rule_action};
-use crate::policy::{Action, Field, FieldValue, Installation, Profile};
+use super::{Exit, Failure, flags};
+use crate::{
+    manifest::{Level, Loaded, Problem},
+    policy::{Action, Installation, Profile},
+};
 
 /// Explains policies, and tests them in files
 #[derive(Debug, clap::Args)]
@@ -37,7 +40,7 @@ struct ServerFlags {
     #[arg(long, value_name = "PROFILE")]
     profile: Option<Profile>,
     /// As if the server had this flag; may be repeated
-    #[arg(long, value_name = "RULE=ACTION", value_parser = rule_action)]
+    #[arg(long, value_name = "RULE=ACTION", value_parser = flags::rule_action)]
     action: Vec<(String, Action)>,
     /// As if the server had this flag; may be repeated
     #[arg(long, value_name = "GROUP")]
@@ -46,15 +49,14 @@ struct ServerFlags {
 
 impl ServerFlags {
     fn installation(&self) -> Installation {
-        let mut values: Vec<(Field, FieldValue)> = Vec::new();
-        values.extend(self.profile.map(|it| (Field::Profile, FieldValue::Word(it.name()))));
-        let action =
-            |(rule, action): &(String, Action)| Some((Field::action_of(rule)?, FieldValue::Word(action.name())));
-        values.extend(self.action.iter().filter_map(action));
-        if !self.break_glass_group.is_empty() {
-            let groups = self.break_glass_group.iter().map(Into::into).collect();
-            values.push((Field::BreakGlassGroups, FieldValue::Names(groups)));
-        }
+        let values = flags::values(self.profile, &self.action, &self.break_glass_group);
         Installation { values, ..Installation::default() }
     }
+}
+
+/// What of the files cannot be read, a line each. A key that is set twice is among it: without `---` between two objects the first
+/// one would be left out, and with it what decides.
+fn troubles(loaded: &Loaded) -> Vec<String> {
+    let problem = |it: &Problem| Problem { level: Level::Error, ..it.clone() }.to_string();
+    loaded.unreadable.iter().map(ToString::to_string).chain(loaded.problems.iter().map(problem)).collect()
 }

@@ -12,12 +12,12 @@ use anyhow::{Context as _, anyhow, bail};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
-use smol_str::SmolStr;
 use tokio::{net::TcpListener, sync::Notify};
 
 use super::{
     Exit, Failure,
     dev::{self, Demonstration},
+    flags,
 };
 use crate::{
     certs::{
@@ -25,9 +25,8 @@ use crate::{
     },
     deploy::{ADMIN_PORT, CA_SECRET, DRAIN_SECONDS, HTTPS_PORT, NAME, Namespace, OptionError},
     metrics::Metrics,
-    policy::{Action, Field, FieldValue, Installation, OWN_NAMESPACE, Policies, Profile},
+    policy::{Action, Installation, OWN_NAMESPACE, Policies, Profile},
     policy_status::{StatusWriter, UsedExemptions},
-    rules,
     server::{self, Limits, Live, Readiness, Server, Stop, TlsConfig},
     telemetry,
     watch::{Published, Watches},
@@ -65,7 +64,7 @@ pub(super) struct Serve {
     #[arg(long, env = "NO502_PROFILE", value_name = "PROFILE")]
     profile: Option<Profile>,
     /// Action of one rule instead of the profile's: deny, warn, info or off; may be repeated
-    #[arg(long, value_name = "RULE=ACTION", value_parser = rule_action)]
+    #[arg(long, value_name = "RULE=ACTION", value_parser = flags::rule_action)]
     action: Vec<(String, Action)>,
     /// Members of this group are warned and never denied; may be repeated
     #[arg(long, env = "NO502_BREAK_GLASS_GROUP", value_name = "GROUP")]
@@ -92,15 +91,6 @@ const DEFAULT_LOG: &str = "info,kube_client=off";
 
 /// Work beside the server that never ends by itself.
 type Background = Pin<Box<dyn Future<Output = std::convert::Infallible> + Send>>;
-
-pub(super) fn rule_action(text: &str) -> Result<(String, Action), String> {
-    let (rule, action) = text.split_once('=').ok_or("write RULE=ACTION, such as service-selects-nothing=warn")?;
-    if rules::find(rule).is_none() {
-        let known: Vec<&str> = rules::ALL.iter().map(|it| it.id).collect();
-        return Err(format!("there is no rule \"{rule}\"; the rules are {}", known.join(", ")));
-    }
-    Ok((rule.to_owned(), action.parse()?))
-}
 
 fn namespace(text: &str) -> Result<String, OptionError> {
     text.parse::<Namespace>().map(|it| it.to_string())
@@ -178,15 +168,7 @@ impl Serve {
 
     /// What the flags say, where they say something: policies of the cluster can change it.
     fn installation(&self) -> Installation {
-        let mut values: Vec<(Field, FieldValue)> = Vec::new();
-        values.extend(self.profile.map(|it| (Field::Profile, FieldValue::Word(it.name()))));
-        let action =
-            |(rule, action): &(String, Action)| Some((Field::action_of(rule)?, FieldValue::Word(action.name())));
-        values.extend(self.action.iter().filter_map(action));
-        if !self.break_glass_group.is_empty() {
-            let groups = self.break_glass_group.iter().map(SmolStr::from).collect();
-            values.push((Field::BreakGlassGroups, FieldValue::Names(groups)));
-        }
+        let values = flags::values(self.profile, &self.action, &self.break_glass_group);
         Installation { own_namespace: self.namespace.clone(), values }
     }
 

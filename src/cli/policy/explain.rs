@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 
-use super::{ServerFlags, live, text::Page};
+use super::{ServerFlags, live, text::Page, troubles};
 use crate::{
     cli::{
         Exit, Failure, Format, check, cluster,
@@ -13,7 +13,7 @@ use crate::{
         report,
     },
     facts::DEFAULT_NAMESPACE,
-    manifest::{self, Level},
+    manifest,
     nearest::nearest_word,
     policy::{Explanation, Installation},
     trial::World,
@@ -33,7 +33,7 @@ pub(super) struct Explain {
     #[arg(value_name = "KIND/NAME", value_parser = live::workload)]
     workload: Option<live::Name>,
     /// The namespace; objects of files that name none are in it [default: the one of the context; with -f default]
-    #[arg(long, short, value_name = "NS")]
+    #[arg(long, short, value_name = "NS", value_parser = live::namespace)]
     namespace: Option<String>,
     /// Explain from files and ask no cluster: files, folders or - for standard input; may be repeated
     #[arg(long = "filename", short = 'f', value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
@@ -75,9 +75,7 @@ impl Explain {
 
     fn of_files(&self, installation: Installation) -> Result<(Explanation, Vec<String>), Failure> {
         let loaded = manifest::read(&self.files, io::stdin());
-        let errors = loaded.problems.iter().filter(|it| it.level == Level::Error);
-        let troubles: Vec<String> =
-            loaded.unreadable.iter().map(ToString::to_string).chain(errors.map(ToString::to_string)).collect();
+        let troubles = troubles(&loaded);
         if !troubles.is_empty() {
             for it in &troubles {
                 report(&anyhow!("{it}"));
@@ -97,6 +95,9 @@ impl Explain {
         }
         let explanation = self.explain(&world, namespace, "the files")?;
         let mut notes = Vec::new();
+        if world.policies.entries().next().is_none() {
+            notes.push("no policies in the files: what is built in holds, and annotations".to_owned());
+        }
         if !world.knows_namespace(namespace) {
             notes.push(format!("nothing in the files is of namespace {namespace}; is it the right one?"));
         }

@@ -9,6 +9,8 @@ use serde_json::Value as Json;
 
 use crate::{
     cli::{Exit, Failure, cluster::root},
+    crd::{self, CLUSTER_PLURAL, NAMESPACED_PLURAL},
+    nearest::nearest_word,
     policy::{CLUSTER_KIND, NAMESPACED_KIND},
     trial::Place,
 };
@@ -71,9 +73,38 @@ impl Kind {
 pub(super) fn workload(text: &str) -> Result<Name, String> {
     let whole = text.split_once('/').filter(|(kind, name)| !kind.is_empty() && !name.is_empty());
     let (kind, name) = whole.ok_or("write KIND/NAME, such as deployment/web")?;
+    if !is_name(name, NAME_CHARS_MAX, ".-") {
+        return Err(format!(
+            "\"{name}\" is no name of an object (a-z, 0-9, - and .); write KIND/NAME, such as deployment/web"
+        ));
+    }
     let plain = kind.split('.').next().unwrap_or(kind);
     let kind = KINDS.iter().find(|it| it.is_called(plain)).map_or(kind, |it| it.name);
     Ok(Name { kind: kind.to_owned(), name: name.to_owned() })
+}
+
+/// The name of a namespace.
+pub(super) fn namespace(text: &str) -> Result<String, String> {
+    let is_one = is_name(text, NAMESPACE_CHARS_MAX, "-");
+    is_one.then(|| text.to_owned()).ok_or_else(|| {
+        format!("it is no name of a namespace: at most {NAMESPACE_CHARS_MAX} of a-z, 0-9 and -, such as shop")
+    })
+}
+
+/// Longest name of an object, in characters.
+const NAME_CHARS_MAX: usize = 253;
+
+/// Longest name of a namespace, in characters.
+const NAMESPACE_CHARS_MAX: usize = 63;
+
+/// What can be asked for: another name would be another path of the API, or none.
+fn is_name(text: &str, chars_max: usize, between: &str) -> bool {
+    let is_inner = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || between.contains(it);
+    let is_end = |it: char| is_inner(it) && !between.contains(it);
+    (1..=chars_max).contains(&text.len())
+        && text.chars().all(is_inner)
+        && text.starts_with(is_end)
+        && text.ends_with(is_end)
 }
 
 type Objects = Vec<(Json, Place<'static>)>;
@@ -89,13 +120,20 @@ pub(super) async fn read(
     let cluster = Cluster { client, server };
     let mut notes = Vec::new();
     let mut objects = Vec::new();
-    let own = cluster.get(&resource("", "v1", "Namespace", "namespaces"), None, namespace).await?;
-    objects.push(own.ok_or_else(|| anyhow!("there is no namespace {namespace} in the cluster"))?);
+    let known = workload.map(|it| known(&it.kind).map(|kind| (kind, it))).transpose()?;
+    let namespaces = resource("", "v1", "Namespace", "namespaces");
+    match cluster.get(&namespaces, None, namespace).await? {
+        Some(own) => objects.push(own),
+        None => {
+            let near = cluster.near(&namespaces, None, namespace).await;
+            return Err(anyhow!("there is no namespace {namespace} in the cluster{near}").into());
+        }
+    }
     let mut is_absent = false;
     for (kind, plural, scope) in
-        [(CLUSTER_KIND, "clusterrolloutpolicies", None), (NAMESPACED_KIND, "rolloutpolicies", Some(namespace))]
+        [(CLUSTER_KIND, CLUSTER_PLURAL, None), (NAMESPACED_KIND, NAMESPACED_PLURAL, Some(namespace))]
     {
-        match cluster.list(&resource("no502.dev", "v1alpha1", kind, plural), scope).await? {
+        match cluster.list(&resource(crd::group(), crd::version(), kind, plural), scope).await? {
             Some(found) => {
                 notes.extend(found.iter().filter_map(|it| earlier_in_force(it, kind)));
                 objects.extend(found);
@@ -110,16 +148,29 @@ pub(super) async fn read(
                 .to_owned(),
         );
     }
-    if let Some(Name { kind, name }) = workload {
-        let Some(known) = KINDS.iter().find(|it| it.name == kind) else {
-            let names: Vec<&str> = KINDS.iter().map(|it| it.name).collect();
-            return Err(anyhow!("\"{kind}\": use one of {}, or -f with its manifest", names.join(", ")).into());
-        };
+    if let Some((known, Name { kind, name })) = known {
         let resource = resource(known.group, known.version, known.name, known.plural);
-        let found = cluster.get(&resource, Some(namespace), name).await?;
-        objects.push(found.ok_or_else(|| anyhow!("there is no {kind} \"{name}\" in namespace {namespace}"))?);
+        match cluster.get(&resource, Some(namespace), name).await? {
+            Some(found) => objects.push(found),
+            None => {
+                let near = cluster.near(&resource, Some(namespace), name).await;
+                return Err(anyhow!("there is no {kind} \"{name}\" in namespace {namespace}{near}").into());
+            }
+        }
     }
     Ok((objects.into_iter().map(|it| (it, Place::Cluster)).collect(), notes))
+}
+
+fn known(kind: &str) -> anyhow::Result<&'static Kind> {
+    KINDS.iter().find(|it| it.name == kind).ok_or_else(|| {
+        let names: Vec<&str> = KINDS.iter().map(|it| it.name).collect();
+        let calls = || KINDS.iter().flat_map(|it| [it.plural, it.short]).chain(KINDS.iter().map(|it| it.name));
+        let typed = kind.to_ascii_lowercase();
+        let singular: Vec<String> = calls().map(str::to_ascii_lowercase).collect();
+        let near = nearest_word(&typed, singular.iter().map(String::as_str));
+        let near = near.map_or_else(String::new, |it| format!("; did you mean {it}?"));
+        anyhow!("\"{kind}\": use one of {}, or -f with its manifest{near}", names.join(", "))
+    })
 }
 
 /// The server goes by an earlier version of a policy that it cannot read as a whole, and nobody else has that one any more.
@@ -176,6 +227,14 @@ impl Cluster {
             let Some(token) = page.metadata.continue_.filter(|it| !it.is_empty()) else { return Ok(Some(found)) };
             parameters = parameters.continue_token(&token);
         }
+    }
+
+    /// `; did you mean web?`, of the first page; nothing where that may not be listed.
+    async fn near(&self, resource: &ApiResource, namespace: Option<&str>, name: &str) -> String {
+        let parameters = ListParams::default().limit(PAGE_OBJECTS);
+        let Ok(page) = self.api(resource, namespace).list_metadata(&parameters).await else { return String::new() };
+        let names = page.items.iter().filter_map(|it| it.metadata.name.as_deref());
+        nearest_word(name, names).map(|it| format!("; did you mean {it}?")).unwrap_or_default()
     }
 
     /// Whether nobody answers or somebody says no, nothing is known of the settings.

@@ -12,14 +12,14 @@ use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
-use super::ServerFlags;
+use super::{ServerFlags, troubles};
 use crate::{
     cli::{
         Exit, Failure, Format,
         output::{paint, print},
         report,
     },
-    manifest::{self, Level, MAX_FOLDER_LEVELS},
+    manifest::{self, MAX_FOLDER_LEVELS},
     report::Paint,
     trial::{self, CaseOutcome, Mistake, Outcome, SUITE_FILE},
 };
@@ -93,9 +93,7 @@ impl Test {
         let text =
             fs::read_to_string(&path).map_err(|error| vec![format!("cannot read {}: {error}", path.display())])?;
         let loaded = manifest::read(&suite.manifests, io::empty());
-        let errors = loaded.problems.iter().filter(|it| it.level == Level::Error);
-        let troubles: Vec<String> =
-            loaded.unreadable.iter().map(ToString::to_string).chain(errors.map(ToString::to_string)).collect();
+        let troubles = troubles(&loaded);
         if !troubles.is_empty() {
             return Err(troubles);
         }

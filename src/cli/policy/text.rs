@@ -223,7 +223,8 @@ impl Page {
         for tie in &explanation.ties {
             let (winner, loser) = (&tie.winner, &tie.loser);
             let text = format!(
-                "{}: \"{winner}\" and \"{loser}\" have the same priority; \"{winner}\" counts, its name comes first",
+                "{}: \"{winner}\" and \"{loser}\" have the same priority; \"{winner}\" counts, its name comes first; give one of \
+                 them a higher priority",
                 tie.field.path()
             );
             self.paragraph(Style::Warning, " ", &text);
