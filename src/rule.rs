@@ -28,6 +28,25 @@ pub struct Rule {
     pub check: Check,
 }
 
+/// The kinds of what is reviewed: first those with pods, then the two that lead to them.
+static REVIEWED: [&str; 10] =
+    ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Rollout", "Pod", "Job", "CronJob", "Service", "Ingress"];
+
+/// So many of them have pods.
+const WITH_PODS: usize = 8;
+
+impl Rule {
+    /// The kinds of the objects that its findings can be about.
+    #[must_use]
+    pub fn kinds(&self) -> &'static [&'static str] {
+        match self.check {
+            Check::Workload(_) | Check::Template(_) | Check::Injected(_) => REVIEWED.split_at(WITH_PODS).0,
+            // The finding is about the end of the link that is written.
+            Check::Link(_) => &REVIEWED,
+        }
+    }
+}
+
 /// What a rule looks at. A closed set: adding a way to check is a decision.
 #[derive(Debug)]
 pub enum Check {

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use super::{cel_list, rule, rule_saying, settings::set};
+use super::{
+    cel_list, rule, rule_saying,
+    settings::{off_hint, set},
+};
 use crate::policy::{EXEMPTION_DAYS, EXEMPTION_DAYS_MAX, EXEMPTIONS, Field, SLEEP_SECONDS_MAX, Shape};
 
 /// Settings that have their values in common.
@@ -42,7 +45,8 @@ pub(super) fn schema() -> Json {
     words.dedup();
     let end = |about: &str, schema: Json| {
         let mut schema = schema;
-        schema["description"] = json!(about);
+        let hint = if schema["enum"].is_array() { off_hint(&words) } else { "" };
+        schema["description"] = json!(format!("{about}{hint}"));
         schema
     };
     let mut fields: Vec<&str> = Field::all().filter(|it| it.can_be_bounded()).map(|it| it.definition().path).collect();

@@ -61,7 +61,15 @@ fn setting(field: Field) -> Json {
     if let Some(value) = built_in(field, &InjectionSettings::default()) {
         about = format!("{about} Built in: {value}.");
     }
+    if let Shape::Word(words) = definition.shape {
+        about.push_str(off_hint(words));
+    }
     described(shape(definition.shape), &about)
+}
+
+/// A bare `off` never gets as far as a rule: the API server says that a boolean is no string.
+pub(super) fn off_hint(words: &[&str]) -> &'static str {
+    if words.contains(&"off") { " In YAML off needs quotes: \"off\"." } else { "" }
 }
 
 /// The first sentence of its manual page, without the list that may follow.

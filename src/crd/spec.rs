@@ -2,9 +2,10 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Kind, bounds, rule, rule_saying, settings};
+use super::{Kind, bounds, cel_list, rule, rule_saying, settings};
 use crate::{
     policy::{EXEMPTIONS_MAX, PRIORITY_MAX, REASON_CHARS_MAX},
+    rule::{Check, Rule},
     rules,
 };
 
@@ -12,8 +13,14 @@ use crate::{
 const NAME_CHARS_MAX: usize = 253;
 /// Longest name of a container, of a kind, and of a label's value, in characters.
 const LABEL_CHARS_MAX: usize = 63;
+/// Longest prefix of a label's key.
+const PREFIX_CHARS_MAX: usize = NAME_CHARS_MAX;
 /// Longest key of a label: a name, a slash, a label.
-const KEY_CHARS_MAX: usize = NAME_CHARS_MAX + 1 + LABEL_CHARS_MAX;
+const KEY_CHARS_MAX: usize = PREFIX_CHARS_MAX + 1 + LABEL_CHARS_MAX;
+/// A label's value, or the name in its key, for CEL.
+const LABEL: &str = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?";
+/// The prefix of a label's key.
+const PREFIX: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 /// Most requirements of a selector, and most values of one: more than anybody writes, and few enough for the API server's budget.
 const REQUIREMENTS_MAX: usize = 32;
 const VALUES_MAX: usize = 64;
@@ -47,7 +54,8 @@ pub(super) fn schema(kind: Kind) -> Json {
     schema
 }
 
-/// Names and labels that are longer than the API server lets any be are refused here, and not by the reader: they select nothing.
+/// What no label can be is refused, as by the reader. A selector of so many labels that the rules would be too dear is refused here
+/// alone: nobody writes one.
 fn selector(kind: Kind) -> Json {
     let about = if kind.is_cluster() {
         "The namespaces that the policy is for, by their labels; all if it is empty or missing. The label kubernetes.io/metadata.name \
@@ -55,7 +63,19 @@ fn selector(kind: Kind) -> Json {
     } else {
         "The workloads that the policy is for, by their labels; all of the namespace if it is missing."
     };
-    let value = json!({ "type": "string", "maxLength": LABEL_CHARS_MAX });
+    let value = json!({
+        "type": "string",
+        "maxLength": LABEL_CHARS_MAX,
+        "x-kubernetes-validations": [rule(
+            format!("self.matches('^({LABEL})?$')"),
+            "a value of a label has letters and digits, and between them also -, _ and .",
+        )],
+    });
+    let is_key = |it: &str| format!("{it}.matches('^({PREFIX}/)?{LABEL}$') && {it}.indexOf('/') <= {PREFIX_CHARS_MAX}");
+    let key_message = format!(
+        "a key of a label is NAME or PREFIX/NAME, such as example.com/team; a name has at most {LABEL_CHARS_MAX} letters and digits, \
+         and between them also -, _ and .; a prefix is a domain in lower case"
+    );
     let needs_values = "self.operator in ['In', 'NotIn']";
     let message = format!(
         "{needs_values} ? self.operator + ' needs values' : self.operator + ' takes no values: leave them out'"
@@ -70,6 +90,7 @@ fn selector(kind: Kind) -> Json {
                 "description": "Labels, each with the value that it has to have.",
                 "maxProperties": REQUIREMENTS_MAX,
                 "additionalProperties": value,
+                "x-kubernetes-validations": [rule(format!("self.all(key, {})", is_key("key")), key_message.as_str())],
             },
             "matchExpressions": {
                 "type": "array",
@@ -82,7 +103,11 @@ fn selector(kind: Kind) -> Json {
                     "required": ["key", "operator"],
                     "properties": {
                         "key": {
-                            "type": "string", "minLength": 1, "maxLength": KEY_CHARS_MAX, "description": "The key of the label.",
+                            "type": "string",
+                            "minLength": 1,
+                            "maxLength": KEY_CHARS_MAX,
+                            "description": "The key of the label.",
+                            "x-kubernetes-validations": [rule(is_key("self"), key_message.as_str())],
                         },
                         "operator": {
                             "type": "string",
@@ -110,6 +135,10 @@ fn selector(kind: Kind) -> Json {
 /// A list that one manager owns as a whole: an exemption is known by its place.
 fn exemptions() -> Json {
     let ids: Vec<&str> = rules::ALL.iter().map(|it| it.id).collect();
+    let has_links = |it: &Rule| matches!(it.check, Check::Link(_));
+    let about_pods: Vec<&Rule> = rules::ALL.iter().copied().filter(|it| !has_links(it)).collect();
+    let with_pods = about_pods.first().map(|it| it.kinds()).unwrap_or_default();
+    let about_pods: Vec<&str> = about_pods.iter().map(|it| it.id).collect();
     json!({
         "type": "array",
         "description": "Findings that are known and accepted for a time: they warn instead of denying.",
@@ -125,12 +154,26 @@ fn exemptions() -> Json {
                 "reason": reason(),
                 "expires": expires(),
             },
+            "x-kubernetes-validations": [rule_saying(
+                format!(
+                    "!(self.rule in {}) || self.target.kind in {}",
+                    cel_list(&about_pods),
+                    cel_list(with_pods)
+                ),
+                "self.rule + ' is about what has pods, not about a ' + self.target.kind + ': give a kind such as Deployment'",
+            )],
         },
     })
 }
 
-/// The reader takes any word for a kind, but one in another style is no kind; and an empty container, or a number, for any.
+/// The reader takes an empty container, or a number, for any.
 fn target() -> Json {
+    let mut kinds: Vec<&str> = Vec::new();
+    for kind in rules::ALL.iter().flat_map(|it| it.kinds()) {
+        if !kinds.contains(kind) {
+            kinds.push(kind);
+        }
+    }
     json!({
         "type": "object",
         "description": "The objects that the finding is about.",
@@ -138,13 +181,8 @@ fn target() -> Json {
         "properties": {
             "kind": {
                 "type": "string",
-                "minLength": 1,
-                "maxLength": LABEL_CHARS_MAX,
-                "description": "The kind of the object.",
-                "x-kubernetes-validations": [rule(
-                    "self.matches('^[A-Z][A-Za-z0-9]*$')",
-                    "write the kind as manifests do, such as Deployment",
-                )],
+                "enum": kinds,
+                "description": "The kind of the object that is written.",
             },
             "name": {
                 "type": "string",

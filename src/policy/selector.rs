@@ -71,7 +71,9 @@ impl Selector {
 fn read_labels(json: &Json) -> Result<Vec<Requirement>, String> {
     let labels = json.as_object().ok_or("matchLabels is no map of labels")?;
     let requirement = |(key, value): (&String, &Json)| {
+        check_key("matchLabels", key)?;
         let value = value.as_str().ok_or_else(|| format!("matchLabels {} is no text", quoted_key(key)))?;
+        check_value("matchLabels", key, value)?;
         Ok(Requirement { key: key.into(), operator: Operator::In, values: vec![value.into()] })
     };
     labels.iter().map(requirement).collect()
@@ -84,6 +86,7 @@ fn read_expressions(json: &Json) -> Result<Vec<Requirement>, String> {
 
 fn read_expression(json: &Json) -> Result<Requirement, String> {
     let key = json["key"].as_str().filter(|it| !it.is_empty()).ok_or("matchExpressions: a key is missing")?;
+    check_key("matchExpressions", key)?;
     let named = || format!("matchExpressions {}", quoted_key(key));
     let operator = match json["operator"].as_str() {
         Some("In") => Operator::In,
@@ -100,7 +103,53 @@ fn read_expression(json: &Json) -> Result<Requirement, String> {
     if matches!(operator, Operator::In | Operator::NotIn) == values.is_empty() {
         return Err(format!("{}: In and NotIn need values, Exists and DoesNotExist take none", named()));
     }
+    values.iter().try_for_each(|it| check_value("matchExpressions", key, it))?;
     Ok(Requirement { key: key.into(), operator, values })
+}
+
+/// Longest value of a label, and longest name in a key, in characters.
+const LABEL_CHARS_MAX: usize = 63;
+
+/// Longest prefix of a key, in characters.
+const PREFIX_CHARS_MAX: usize = 253;
+
+/// What is no key of any label selects nothing, or everything: never what was meant.
+fn check_key(place: &str, key: &str) -> Result<(), String> {
+    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    if !name.is_empty() && is_value(name) && prefix.is_none_or(is_prefix) {
+        return Ok(());
+    }
+    Err(format!(
+        "{place}: \"{}\" is no key of a label; use NAME or PREFIX/NAME, such as example.com/team",
+        quoted_key(key)
+    ))
+}
+
+fn check_value(place: &str, key: &str, value: &str) -> Result<(), String> {
+    if is_value(value) {
+        return Ok(());
+    }
+    Err(format!(
+        "{place} {}: \"{}\" is no value of a label; use at most {LABEL_CHARS_MAX} letters and digits, and \
+         between them also -, _ and .",
+        quoted_key(key),
+        quoted_key(value)
+    ))
+}
+
+fn is_value(text: &str) -> bool {
+    let is_end = |it: char| it.is_ascii_alphanumeric();
+    let is_inner = |it: char| is_end(it) || "-_.".contains(it);
+    let is_one = text.len() <= LABEL_CHARS_MAX && text.chars().all(is_inner);
+    text.is_empty() || is_one && text.starts_with(is_end) && text.ends_with(is_end)
+}
+
+/// The name of a domain.
+fn is_prefix(text: &str) -> bool {
+    let is_end = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit();
+    let is_part =
+        |it: &str| it.starts_with(is_end) && it.ends_with(is_end) && it.chars().all(|it| is_end(it) || it == '-');
+    text.len() <= PREFIX_CHARS_MAX && text.split('.').all(is_part)
 }
 
 #[cfg(test)]
@@ -143,6 +192,10 @@ mod tests {
             json!({ "matchExpressions": [{ "key": "a", "operator": "In" }] }),
             json!({ "matchExpressions": [{ "operator": "Exists" }] }),
             json!({ "matchExpressions": [7] }),
+            json!({ "matchLabels": { "a b/c/d": "e" } }),
+            json!({ "matchLabels": { "a": "x y" } }),
+            json!({ "matchExpressions": [{ "key": "-a", "operator": "Exists" }] }),
+            json!({ "matchExpressions": [{ "key": "a", "operator": "NotIn", "values": ["a", "b-"] }] }),
         ] {
             assert!(Selector::read(&odd).is_err(), "{odd}");
         }

@@ -92,6 +92,20 @@ fn every_part_is_described_and_limited() {
     });
 }
 
+/// The API server says of a bare `off` only that a boolean is no string.
+#[test]
+fn every_word_that_may_be_off_says_how_it_is_written() {
+    let found = std::cell::Cell::new(0);
+    each_part(|path, schema| {
+        let has_off = schema["enum"].as_array().is_some_and(|it| it.contains(&json!("off")));
+        let is_said =
+            schema["description"].as_str().is_some_and(|it| it.ends_with(" In YAML off needs quotes: \"off\"."));
+        assert_eq!(has_off, is_said, "{path}");
+        found.set(found.get() + u32::from(has_off));
+    });
+    assert!(found.get() > 30, "{found:?}");
+}
+
 #[test]
 fn a_priority_is_the_only_default() {
     each_part(|path, schema| {

@@ -9,8 +9,9 @@ use super::{REASON_CHARS_MAX, did_you_mean, known_keys};
 use crate::{
     policy::{
         Exemption, PolicyName, Target,
-        value::{quoted, quoted_json},
+        value::{quoted, quoted_json, quoted_value},
     },
+    rule::Rule,
     rules,
 };
 
@@ -32,7 +33,7 @@ pub(super) fn read(json: &Json, policy: &PolicyName, index: usize) -> Result<Exe
     let expires = expires.ok_or(".expires is no time; use a date such as 2027-01-31T00:00:00Z")?;
     Ok(Exemption {
         rule: rule.id,
-        target: read_target(&json["target"]).map_err(|it| format!(".target{it}"))?,
+        target: read_target(&json["target"], rule).map_err(|it| format!(".target{it}"))?,
         reason: quoted(reason, REASON_CHARS_MAX).into(),
         expires,
         policy: policy.clone(),
@@ -40,13 +41,12 @@ pub(super) fn read(json: &Json, policy: &PolicyName, index: usize) -> Result<Exe
     })
 }
 
-fn read_target(json: &Json) -> Result<Target, String> {
+fn read_target(json: &Json, rule: &Rule) -> Result<Target, String> {
     let target = json.as_object().ok_or(" is missing; give kind and name")?;
     known_keys(target, &["kind", "name", "container"])?;
     let text = |key: &str| json[key].as_str().filter(|it| !it.is_empty());
-    let is_kind = |it: &&str| it.starts_with(|first: char| first.is_ascii_uppercase());
-    let kind =
-        text("kind").filter(is_kind).ok_or(".kind is missing; use the kind of the object, such as Deployment")?;
+    let kind = text("kind").ok_or(".kind is missing; use the kind of the object, such as Deployment")?;
+    check_kind(kind, rule)?;
     let name = text("name").ok_or(".name is missing; use a name, * stands for any letters")?;
     let container = text("container").map(SmolStr::new);
     if container.is_none() && !json["container"].is_null() {
@@ -54,4 +54,20 @@ fn read_target(json: &Json) -> Result<Target, String> {
         return Err(".container is no name of a container; leave it out for any".to_owned());
     }
     Ok(Target { kind: kind.into(), name: WildMatch::new(name), container })
+}
+
+/// Of another kind no finding of the rule can be, and the exemption would be unused for ever.
+fn check_kind(kind: &str, rule: &Rule) -> Result<(), String> {
+    let kinds = rule.kinds();
+    if kinds.contains(&kind) {
+        return Ok(());
+    }
+    let is_known = rules::ALL.iter().any(|it| it.kinds().contains(&kind));
+    let what =
+        if is_known { format!("is of no finding of {}", rule.id) } else { "is no kind that is reviewed".to_owned() };
+    // In another case is a near miss, too.
+    let same = kinds.iter().find(|it| it.eq_ignore_ascii_case(kind));
+    let near = same.map_or_else(|| did_you_mean(kind, kinds.iter().copied()), |it| format!("; did you mean {it}?"));
+    let near = if near.is_empty() { format!("; use {}", kinds.join(", ")) } else { near };
+    Err(format!(".kind: {} {what}{near}", quoted_value(kind)))
 }
