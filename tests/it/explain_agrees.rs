@@ -291,7 +291,7 @@ impl Explained {
         self.value(path).as_array().is_some_and(|it| it.iter().any(|it| it == word))
     }
 
-    /// What the mutating half makes of the scene's workload; the second is what it would make of it but for the mode `warn`.
+    /// What the mutating half makes of a workload that has neither hook, probe nor marker.
     fn injected(&self, workload: &Value) -> Value {
         let mut expected = workload.clone();
         let (mode, kind) = (self.value("injection.mode"), workload["kind"].as_str().unwrap());

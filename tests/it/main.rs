@@ -9,6 +9,8 @@
 //! | `injection_laws` | the laws of the injections, on random templates and settings |
 //! | `explain_agrees` | what `policy explain` says is what admission then does |
 //! | `properties` | what holds for every cluster and every write, on random ones |
+//! | `policy_laws` | what holds for every set of policies, on random ones |
+//! | `preview` | what the warnings about a policy say, and when the counting stops |
 //! | `policy_audit` | what the status of a policy says |
 //! | `reviews` | bodies that are no proper review |
 //! | `manifest` | the reading of manifests |
@@ -25,7 +27,8 @@
 //! | `check` | `check` |
 //! | `fix` | `fix` on files: `tests/fixtures/fix/` |
 //! | `fix_live` | `fix --undo --live` |
-//! | `policy_cli`, `policy_live` | `policy explain` and `policy test` |
+//! | `policy_cli`, `policy_live` | `policy explain`, from files and from a cluster |
+//! | `policy_suites` | `policy test` |
 //!
 //! | repository and real manifests | |
 //! | --- | --- |
@@ -39,9 +42,11 @@
 //! | --- | --- |
 //! | `stage` | manifests become a cluster, a write becomes a review, an answer is taken apart |
 //! | `worlds` | random clusters and writes |
+//! | `policy_worlds` | random policies, Namespaces and workloads |
 //! | `templates` | random pod templates |
 //! | `oracle` | a second opinion on what is denied |
 //! | `policy_cases` | policies at and beyond every limit, for `crd` and the end-to-end tests |
+//! | `policy_published` | the policies that users copy, for the same two |
 //! | `rig` | a whole server on loopback, and its clients |
 //! | `kube_api` | a small API server in memory, for `certs` and `policy_status` |
 //! | `rights` | the rights of the manifests beside an audit log |
@@ -74,6 +79,7 @@ mod policy_laws;
 mod policy_live;
 mod policy_published;
 mod policy_status;
+mod policy_suites;
 mod policy_worlds;
 mod preview;
 mod properties;

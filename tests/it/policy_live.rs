@@ -202,10 +202,31 @@ fn what_is_not_there_is_one_line() {
     let mut answers = shop();
     let missing = "/apis/apps/v1/namespaces/shop/deployments/wbe";
     answers.insert(missing, status(404, "deployments.apps \"wbe\" not found"));
-    let outcome = Rig::new(answers).explain(&["deployment/wbe"]);
-    assert_eq!((outcome.code, outcome.err.as_str()), (2, "no502: there is no Deployment \"wbe\" in namespace shop\n"));
+    let near = Rig::new(answers.clone()).explain(&["deployment/wbe"]);
+    assert_eq!((near.code, near.err.as_str()), (2, "no502: there is no Deployment \"wbe\" in namespace shop\n"));
+    // As kubectl asks for names alone.
+    let names =
+        |names: &[&str]| list(&names.iter().map(|it| json!({ "metadata": { "name": it } })).collect::<Vec<_>>());
+    answers.insert("/apis/apps/v1/namespaces/shop/deployments", names(&["api", "web"]));
+    answers.insert("/api/v1/namespaces", names(&["shop", "till"]));
+    let rig_with_lists = Rig::new(answers);
+    for (arguments, expected) in [
+        (&["deployment/wbe"][..], "there is no Deployment \"wbe\" in namespace shop; did you mean web?\n"),
+        (&["-n", "shopp"], "there is no namespace shopp in the cluster; did you mean shop?\n"),
+        (&["--context", "tset"], "the kubeconfig has no context \"tset\"; did you mean test?\n"),
+        (&["--context", "prod"], "the kubeconfig has no context \"prod\"; it has test\n"),
+        (
+            &["--kubeconfig", "kubeconfig", "--context", "prod"],
+            "--kubeconfig kubeconfig: it has no context \"prod\"; it has test\n",
+        ),
+    ] {
+        let outcome = rig_with_lists.explain(arguments);
+        assert_eq!((outcome.code, outcome.err), (2, format!("no502: {expected}")), "{arguments:?}");
+    }
     let outcome = rig.explain(&["-n", "shopp"]);
     assert_eq!((outcome.code, outcome.err.as_str()), (2, "no502: there is no namespace shopp in the cluster\n"));
+    let outcome = rig.explain(&["deploymnet/web"]);
+    assert!(outcome.err.ends_with("; did you mean deployment?\n"), "{outcome:?}");
     let outcome = rig.explain(&["knativeservice/web"]);
     assert_eq!(outcome.code, 2, "{outcome:?}");
     assert!(outcome.err.contains("\"knativeservice\": use one of Deployment, "), "{outcome:?}");

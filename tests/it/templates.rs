@@ -105,10 +105,12 @@ fn service(dice: &mut Dice, name: &str) -> Object {
 
 /// Settings as annotations: good ones, bad ones and unknown ones.
 fn settings(dice: &mut Dice, percent: u8) -> Value {
-    const VALUES: [(&str, &[&str]); 15] = [
+    const VALUES: [(&str, &[&str]); 17] = [
         ("inject", &["enabled", "warn", "disabled", "x"]),
         ("reason", &["because"]),
         ("kinds", &["Deployment,StatefulSet", "StatefulSet", ",", "x"]),
+        ("prestop", &["inject", "warn", "off", "x"]),
+        ("grace-period", &["inject", "warn", "off", "x"]),
         ("preset", &["aws-nlb-ip", "gke-neg", "in-cluster", "x"]),
         ("prestop-sleep-seconds", &["5", "0", "5", "300", "-1", "99999999999999999999", ""]),
         ("prestop-exec-fallback", &["true", "false", "yes"]),
