@@ -173,7 +173,7 @@ fn selectors() -> Vec<Refusal> {
         ),
         Refusal::of(
             namespaced(&json!({ "workloadSelector": { "matchLabels": { "team": "x y" } } })),
-            "spec.workloadSelector.matchLabels.team",
+            "spec.workloadSelector.matchLabels[team]",
             VALUE_HELP,
         ),
         Refusal::of(
