@@ -195,7 +195,7 @@ fn what_of_the_policy_does_not_count_is_told() {
         "RolloutPolicy \"own\" spec.exemptions[2] does not count: ClusterRolloutPolicy \"all\" locks service-port-unresolved",
         "RolloutPolicy \"own\" spec.settings.injection.readines means nothing; did you mean readiness?",
         "RolloutPolicy \"own\" spec.settings.profile is ignored: ClusterRolloutPolicy \"all\" locks it",
-        "prestop-sleep-seconds 300 by RolloutPolicy \"own\" is out of bounds; ClusterRolloutPolicy \"all\" makes it 60",
+        "injection.preStop.sleepSeconds 300 by RolloutPolicy \"own\" is out of bounds; ClusterRolloutPolicy \"all\" makes it 60",
     ];
     for line in expected {
         assert!(told.contains(&format!("no502: {line}")), "{line}\n{told:#?}");
