@@ -125,6 +125,17 @@ pub fn review_policy(
     Ok(reply(response, request.summary()))
 }
 
+/// The answer to a write of a policy when there is no time to look at what it means.
+///
+/// # Errors
+/// As [`review`].
+pub fn uncounted(body: &[u8]) -> Result<Reply, ReviewError> {
+    let request = Request::read(body)?;
+    let text = "no502: other policies are being previewed; what this one means for what exists was not counted";
+    let response = Response { warnings: vec![text.to_owned()], ..Response::allowed(&request) };
+    Ok(reply(response, request.summary()))
+}
+
 fn reply(response: Response<'_>, mut summary: Summary) -> Reply {
     summary.allowed = response.allowed;
     let review = Review { api_version: request::API_VERSION, kind: request::KIND, response };

@@ -215,10 +215,10 @@ impl Policies {
             self.tell_problems(&policy.name, resolution);
         }
         if let Some(own) = self.own.get(namespace).filter(|it| it.left_out > 0) {
-            let text = "exemptions of the RolloutPolicies do not count: a namespace has at most";
-            resolution
-                .policy_problems
-                .push(format!("{} {text} {OWN_EXEMPTIONS_MAX}, by the names of its policies", own.left_out));
+            let all = OWN_EXEMPTIONS_MAX + own.left_out;
+            resolution.policy_problems.push(format!(
+                "the RolloutPolicies of this namespace have {all} exemptions; {OWN_EXEMPTIONS_MAX} count, by the names of the policies"
+            ));
         }
         if let Some(workload) = workload {
             annotations::of_workload(workload, resolution);
