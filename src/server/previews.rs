@@ -31,7 +31,7 @@ impl Previews {
     /// The turn, to be held as long as the preview runs; `None` if it does not come in time.
     pub(super) async fn turn(&self, deadline: Option<Instant>) -> Option<SemaphorePermit<'_>> {
         let _place = self.waiting.try_acquire().ok()?;
-        let until = deadline.map_or_else(|| Instant::now() + PATIENCE, |it| it - RESERVE);
+        let until = deadline.map_or_else(|| Instant::now() + PATIENCE, |it| it.checked_sub(RESERVE).unwrap_or(it));
         time::timeout_at(until, self.running.acquire()).await.ok()?.ok()
     }
 }
