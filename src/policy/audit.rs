@@ -107,7 +107,7 @@ fn accepted(entry: &Entry) -> Judgement {
 }
 
 fn degraded(entry: &Entry, conflicts: &[String], limited: &[String]) -> Judgement {
-    let Entry { policy, problems, generation } = entry;
+    let Entry { policy, problems, generation, .. } = entry;
     let unread = match (problems.is_empty(), entry.is_last_good()) {
         (true, _) => None,
         (false, true) => Some((
