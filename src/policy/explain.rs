@@ -102,6 +102,8 @@ pub enum Why {
     SaidTwice,
     /// The cluster policy of that name locks the setting.
     Locked(SmolStr),
+    /// The cluster policy of that name holds the profile, and with it the denials of rules.
+    ProfileHeld(SmolStr),
     /// The bound of the cluster policy of that name moved the value.
     OutOfBounds(SmolStr),
 }
@@ -220,6 +222,7 @@ impl Policies {
         let mut overridden = Vec::new();
         for (place, step) in steps.iter().enumerate().rev() {
             let why = match (&step.locked_by, &slot.clamped_by) {
+                (Some(policy), _) if locked_by.is_none() => Why::ProfileHeld(policy.clone()),
                 (Some(policy), _) => Why::Locked(policy.clone()),
                 (None, Some(policy)) if Some(place) == winner => Why::OutOfBounds(policy.clone()),
                 _ if Some(place) == winner => continue,
@@ -293,6 +296,9 @@ impl Why {
             Self::SelectsAll => "it is for all workloads, the other one for some".to_owned(),
             Self::SaidTwice => "said more exactly beside it".to_owned(),
             Self::Locked(policy) => format!("locked by ClusterRolloutPolicy \"{policy}\""),
+            Self::ProfileHeld(policy) => {
+                format!("ClusterRolloutPolicy \"{policy}\" holds the profile, and with it its denials")
+            }
             Self::OutOfBounds(policy) => format!("out of bounds of ClusterRolloutPolicy \"{policy}\""),
         }
     }

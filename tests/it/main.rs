@@ -10,6 +10,7 @@
 //! | `explain_agrees` | what `policy explain` says is what admission then does |
 //! | `properties` | what holds for every cluster and every write, on random ones |
 //! | `policy_laws` | what holds for every set of policies, on random ones |
+//! | `policy_edges` | single policies that went wrong once |
 //! | `preview` | what the warnings about a policy say, and when the counting stops |
 //! | `policy_audit` | what the status of a policy says |
 //! | `reviews` | bodies that are no proper review |

@@ -292,3 +292,29 @@ fn an_exemption_of_a_kind_that_cannot_be_is_told_by_line() {
         assert!(outcome.err.contains("policies.yaml:27:") && outcome.err.contains(&place), "{place}\n{outcome:?}");
     }
 }
+
+/// Where the profile is held, teams can make the actions of rules stronger and not weaker.
+#[test]
+fn a_weaker_action_under_a_held_profile_says_what_keeps_it_out() {
+    let policies = r#"
+apiVersion: no502.dev/v1alpha1
+kind: ClusterRolloutPolicy
+metadata: { name: base }
+spec: { bounds: [{ field: profile, atLeast: standard }] }
+---
+apiVersion: no502.dev/v1alpha1
+kind: RolloutPolicy
+metadata: { name: own }
+spec: { settings: { actions: { service-selects-nothing: warn, grace-too-short: deny } } }
+"#;
+    let folder = Folder::new(&[("policies.yaml", policies)]);
+    let json = folder.json(&["explain", "-f", "."]);
+    let (kept, weaker) = (setting(&json, "actions.grace-too-short"), setting(&json, "actions.service-selects-nothing"));
+    assert_eq!((&kept["value"], &weaker["value"], &weaker["lockedBy"]), (&json!("deny"), &Value::Null, &Value::Null));
+    let overridden = &weaker["overridden"][0];
+    assert_eq!((&overridden["why"], &overridden["policy"]), (&json!("ProfileHeld"), &json!("base")));
+    let outcome = folder.run(&["explain", "-f", "."]);
+    let line =
+        "    not warn, RolloutPolicy \"own\": ClusterRolloutPolicy \"base\" holds the profile, and with it its denials";
+    assert!(outcome.out.lines().any(|it| it == line), "{outcome:?}");
+}

@@ -147,6 +147,7 @@ impl Why {
             Self::SelectsAll => ("SelectsAll", None),
             Self::SaidTwice => ("SaidTwice", None),
             Self::Locked(policy) => ("Locked", Some(policy)),
+            Self::ProfileHeld(policy) => ("ProfileHeld", Some(policy)),
             Self::OutOfBounds(policy) => ("OutOfBounds", Some(policy)),
         }
     }
