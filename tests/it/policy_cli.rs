@@ -296,7 +296,7 @@ fn an_exemption_of_a_kind_that_cannot_be_is_told_by_line() {
 /// Where the profile is held, teams can make the actions of rules stronger and not weaker.
 #[test]
 fn a_weaker_action_under_a_held_profile_says_what_keeps_it_out() {
-    let policies = r#"
+    let policies = r"
 apiVersion: no502.dev/v1alpha1
 kind: ClusterRolloutPolicy
 metadata: { name: base }
@@ -306,7 +306,7 @@ apiVersion: no502.dev/v1alpha1
 kind: RolloutPolicy
 metadata: { name: own }
 spec: { settings: { actions: { service-selects-nothing: warn, grace-too-short: deny } } }
-"#;
+";
     let folder = Folder::new(&[("policies.yaml", policies)]);
     let json = folder.json(&["explain", "-f", "."]);
     let (kept, weaker) = (setting(&json, "actions.grace-too-short"), setting(&json, "actions.service-selects-nothing"));

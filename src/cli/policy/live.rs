@@ -122,13 +122,8 @@ pub(super) async fn read(
     let mut objects = Vec::new();
     let known = workload.map(|it| known(&it.kind).map(|kind| (kind, it))).transpose()?;
     let namespaces = resource("", "v1", "Namespace", "namespaces");
-    match cluster.get(&namespaces, None, namespace).await? {
-        Some(own) => objects.push(own),
-        None => {
-            let near = cluster.near(&namespaces, None, namespace).await;
-            return Err(anyhow!("there is no namespace {namespace} in the cluster{near}").into());
-        }
-    }
+    let missing = format!("there is no namespace {namespace} in the cluster");
+    objects.push(cluster.get_or_say(&missing, &namespaces, None, namespace).await?);
     let mut is_absent = false;
     for (kind, plural, scope) in
         [(CLUSTER_KIND, CLUSTER_PLURAL, None), (NAMESPACED_KIND, NAMESPACED_PLURAL, Some(namespace))]
@@ -150,13 +145,8 @@ pub(super) async fn read(
     }
     if let Some((known, Name { kind, name })) = known {
         let resource = resource(known.group, known.version, known.name, known.plural);
-        match cluster.get(&resource, Some(namespace), name).await? {
-            Some(found) => objects.push(found),
-            None => {
-                let near = cluster.near(&resource, Some(namespace), name).await;
-                return Err(anyhow!("there is no {kind} \"{name}\" in namespace {namespace}{near}").into());
-            }
-        }
+        let missing = format!("there is no {kind} \"{name}\" in namespace {namespace}");
+        objects.push(cluster.get_or_say(&missing, &resource, Some(namespace), name).await?);
     }
     Ok((objects.into_iter().map(|it| (it, Place::Cluster)).collect(), notes))
 }
@@ -164,10 +154,9 @@ pub(super) async fn read(
 fn known(kind: &str) -> anyhow::Result<&'static Kind> {
     KINDS.iter().find(|it| it.name == kind).ok_or_else(|| {
         let names: Vec<&str> = KINDS.iter().map(|it| it.name).collect();
-        let calls = || KINDS.iter().flat_map(|it| [it.plural, it.short]).chain(KINDS.iter().map(|it| it.name));
-        let typed = kind.to_ascii_lowercase();
-        let singular: Vec<String> = calls().map(str::to_ascii_lowercase).collect();
-        let near = nearest_word(&typed, singular.iter().map(String::as_str));
+        let called = KINDS.iter().flat_map(|it| [it.name, it.plural, it.short]).map(str::to_ascii_lowercase);
+        let called: Vec<String> = called.collect();
+        let near = nearest_word(&kind.to_ascii_lowercase(), called.iter().map(String::as_str)).map(str::to_owned);
         let near = near.map_or_else(String::new, |it| format!("; did you mean {it}?"));
         anyhow!("\"{kind}\": use one of {}, or -f with its manifest{near}", names.join(", "))
     })
@@ -209,6 +198,21 @@ impl Cluster {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             other => json(&other.map_err(|error| self.failure(&error, "get", resource))?, resource).map(Some),
         }
+    }
+
+    /// For an object that is not there: what is missing, and what was probably meant.
+    async fn get_or_say(
+        &self,
+        missing: &str,
+        resource: &ApiResource,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Json, Failure> {
+        if let Some(found) = self.get(resource, namespace, name).await? {
+            return Ok(found);
+        }
+        let near = self.near(resource, namespace, name).await;
+        Err(anyhow!("{missing}{near}").into())
     }
 
     /// `None` for a kind that the cluster does not know.
