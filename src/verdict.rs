@@ -10,7 +10,7 @@ use crate::{
     facts::{BREAK_GLASS, Facts, Meta, Namespace, OWN_PREFIX, Workload, WorkloadForm},
     inject::{CONTAINERS_MAX, Candidate, inject},
     link::{self, Write},
-    policy::{Action, Effective, Policies, PolicyName, break_glass},
+    policy::{Action, Effective, Exemption, Policies, break_glass},
     rule::{Cause, Check, Fault, Finding, Kind, ObjectName, Rule, Setting},
     rules,
     snapshot::{Resource, Snapshot, World},
@@ -35,8 +35,8 @@ pub struct Verdict {
     pub warnings: Vec<(Rank, String)>,
     /// Which rules spoke, and what came of it.
     pub outcomes: Vec<(&'static str, &'static str)>,
-    /// The exemptions that cover a finding: the policy, and their place in its list.
-    pub exemptions: Vec<(PolicyName, usize)>,
+    /// The exemptions that cover a finding.
+    pub exemptions: Vec<Arc<Exemption>>,
 }
 
 /// The controllers that take namespaces and orphans apart. A denial would stop them for ever (reference: rules K31).
@@ -297,7 +297,7 @@ impl Verdict {
         };
         let cap = cap.filter(|_| wanted == Action::Deny && is_deniable);
         self.outcomes.push((finding.rule, action.name()));
-        self.exemptions.extend(exemption.map(|it| (it.policy.clone(), it.index)));
+        self.exemptions.extend(exemption.cloned());
         match action {
             Action::Deny => self.denials.push(line(finding)),
             Action::Warn => {

@@ -89,8 +89,14 @@ impl Replica {
     /// A write needed the first exemption of policy `name`.
     fn needs(&self, name: &str, now: Timestamp) {
         let name = PolicyName { namespace: "shop".into(), name: name.into() };
-        let rules = self.used.note(&self.published.policies.load(), &[(name, 0)], now);
-        assert_eq!(rules, ["service-selects-nothing"]);
+        let policies = self.published.policies.load();
+        self.used.note(&[Arc::clone(&policies.entry(&name).unwrap().policy.exemptions[0])], now);
+    }
+
+    fn counter(&self, name: &str) -> u64 {
+        let text = self.metrics.encode(now());
+        let value = text.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix(' ')).map(str::to_owned);
+        value.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
     }
 }
 
@@ -201,7 +207,7 @@ async fn of_two_replicas_one_writes_and_tells() {
     let mut object = api.get(&format!("{POLICIES}e")).unwrap();
     object["status"] = Value::Null;
     api.put(&format!("{POLICIES}e"), object);
-    assert_eq!(c.look(now()).await, written(1, 1), "the status is written again");
+    assert_eq!(c.look(now()).await, written(1, 0), "the status is written again");
     assert_eq!(events(&api), ["ExemptionExpired"], "the Event was there");
 }
 
@@ -213,7 +219,7 @@ async fn an_exemption_has_its_life_in_events() {
     assert_eq!(replica.look(now()).await, written(1, 0));
     assert_eq!(replica.look(in_days(14)).await, written(1, 1));
     replica.published.snapshot.store(Arc::new(cluster(&[])));
-    assert_eq!(replica.look(in_days(15)).await, written(1, 1));
+    assert_eq!(replica.look(in_days(15)).await, written(1, 1), "it is there for more than a week");
     assert_eq!(replica.look(in_days(20)).await, written(1, 1));
     assert_eq!(events(&api), ["ExemptionExpired", "ExemptionExpiring", "ExemptionUnused"]);
     let expired = api.below(EVENTS).into_iter().find(|it| it["reason"] == "ExemptionExpired").unwrap();
@@ -255,26 +261,164 @@ async fn what_one_replica_saw_used_is_used_for_all() {
     a.hear();
     a.needs("e", now());
     assert_eq!(a.look(now()).await, written(1, 0));
-    let first = status(&api, "e");
-    assert_eq!(first["exemptions"]["unused"], 0);
-    assert_eq!(condition(&first, "ExemptionsUsed")["message"], "a write needed exemptions[0] on 2026-11-20");
+    let used = |policy: &str| {
+        let condition = condition(&status(&api, policy), "ExemptionsUsed");
+        format!("{} {}", condition["status"].as_str().unwrap(), condition["message"].as_str().unwrap())
+    };
+    let ghost = "since 2026-11-20, needed by a write on 2026-11-20";
+    assert_eq!(used("e"), format!("True exemptions[0] e8bb4559 {ghost}"));
     assert_eq!(b.look(now()).await, written(0, 0), "it has not seen it, and does not say otherwise");
-    // Another edit of the policy makes nobody forget.
-    let mut edited = exempting("e", 2, in_days(90));
+    assert_eq!(b.look(in_days(7)).await, written(0, 0));
+    // Another edit of the policy makes nobody forget, wherever the exemption is in the list then.
+    let mut edited = exempting("e", 2, in_days(80));
     let other = edited["spec"]["exemptions"][0].clone();
     edited["spec"]["exemptions"].as_array_mut().unwrap().insert(0, other);
     edited["spec"]["exemptions"][0]["target"]["name"] = json!("other");
     store(&api, edited);
-    assert_eq!(b.look(now()).await, written(1, 1));
-    assert_eq!(
-        condition(&status(&api, "e"), "ExemptionsUsed")["message"],
-        "a write needed exemptions[1] on 2026-11-20"
-    );
+    assert_eq!(b.look(in_days(7)).await, written(1, 0));
+    assert_eq!(used("e"), format!("True exemptions[0] e1580962 since 2026-11-27; exemptions[1] e8bb4559 {ghost}"));
     assert_eq!(a.look(in_days(7)).await, written(0, 0));
     assert_eq!(a.look(in_days(8)).await, written(1, 1));
-    assert_eq!(status(&api, "e")["exemptions"]["unused"], 2);
+    assert_eq!(status(&api, "e")["exemptions"]["unused"], 1);
+    assert!(status(&api, "e")["exemptionProblems"].to_string().contains("exemptions[1]"));
     assert_eq!((b.look(in_days(8)).await, a.look(in_days(8)).await), (written(0, 0), written(0, 0)));
-    assert_eq!(condition(&status(&api, "e"), "ExemptionsUsed"), Value::Null);
+    // It is needed again.
+    b.needs("e", in_days(9));
+    b.used.note(&b.published.policies.load().entry(&e()).unwrap().policy.exemptions[1..], in_days(9));
+    assert_eq!(b.look(in_days(9)).await, written(1, 0));
+    assert_eq!(status(&api, "e")["exemptions"]["unused"], 0);
+}
+
+fn e() -> PolicyName {
+    PolicyName { namespace: "shop".into(), name: "e".into() }
+}
+
+#[tokio::test]
+async fn an_exemption_is_written_before_the_write_that_needs_it() {
+    let api = KubeApi::default();
+    store(&api, exempting("e", 1, in_days(90)));
+    let mut replica = Replica::new(&api, &[]);
+    assert_eq!(replica.look(now()).await, written(1, 0));
+    assert_eq!(status(&api, "e")["exemptions"]["unused"], 0, "nothing needs it yet");
+    assert_eq!(status(&api, "e").get("exemptionProblems"), None);
+    let told = condition(&status(&api, "e"), "ExemptionsUsed");
+    assert_eq!((&told["status"], &told["reason"]), (&json!("False"), &json!("NotNeeded")));
+    assert_eq!(replica.look(in_days(7)).await, written(0, 0));
+    // One that starts later knows since when it is there, and no clock that is wrong makes it a new one.
+    let mut object = api.get(&format!("{POLICIES}e")).unwrap();
+    let conditions = object["status"]["conditions"].as_array_mut().unwrap();
+    let used = conditions.iter_mut().find(|it| it["type"] == "ExemptionsUsed").unwrap();
+    used["message"] = json!(format!("{}, needed by a write on 9999-01-01", used["message"].as_str().unwrap()));
+    api.put(&format!("{POLICIES}e"), object);
+    let mut young = Replica::new(&api, &[]);
+    assert_eq!(young.look(in_days(8)).await, written(1, 1));
+    assert_eq!(status(&api, "e")["exemptions"]["unused"], 1);
+    assert_eq!(events(&api), ["ExemptionUnused"]);
+
+    // For another object it is another one; with another reason it is not.
+    let mut edited = exempting("e", 2, in_days(60));
+    edited["spec"]["exemptions"][0]["reason"] = json!("known, and planned");
+    store(&api, edited.clone());
+    young.look(in_days(9)).await;
+    assert_eq!(status(&api, "e")["exemptions"]["unused"], 1);
+    edited["metadata"]["generation"] = json!(3);
+    edited["spec"]["exemptions"][0]["target"]["name"] = json!("g*t");
+    store(&api, edited);
+    young.look(in_days(9)).await;
+    assert_eq!(status(&api, "e")["exemptions"]["unused"], 0);
+}
+
+#[tokio::test]
+async fn more_news_than_one_pass_tells_comes_with_the_next_ones() {
+    const POLICIES: usize = 120;
+    let api = KubeApi::default();
+    for number in 0..POLICIES {
+        store(&api, exempting(&format!("e{number:03}"), 1, in_days(-1)));
+    }
+    store(&api, exempting("fine", 1, in_days(30)));
+    let mut replica = Replica::new(&api, &[ghost()]);
+    let mut passes = Vec::new();
+    for _ in 0..5 {
+        passes.push(replica.look(now()).await);
+    }
+    let pass = |written, events, held| Pass { written, events, held, ..Pass::default() };
+    assert_eq!(passes, [pass(51, 50, 70), pass(50, 50, 20), pass(20, 20, 0), pass(0, 0, 0), pass(0, 0, 0)]);
+    assert_eq!(events(&api), vec!["ExemptionExpired"; POLICIES]);
+}
+
+#[tokio::test]
+async fn news_that_cannot_be_told_is_told_later_and_holds_nothing_up_for_ever() {
+    for code in [403, 500] {
+        let api = KubeApi::default();
+        let names: Vec<String> = (0..60).map(|number| format!("e{number:02}")).collect();
+        for name in &names {
+            store(&api, exempting(name, 1, in_days(-1)));
+        }
+        store(&api, exempting("fine", 1, in_days(30)));
+        api.refuse(EVENTS, Some(code));
+        api.refuse(EVENTS.trim_end_matches('/'), Some(code));
+        let mut replica = Replica::new(&api, &[ghost()]);
+        let held = |written, held| Pass { written, held, ..Pass::default() };
+        assert_eq!(replica.look(now()).await, held(1, 60), "{code}: the one without news is written");
+        let tries = api.requests().iter().filter(|it| it.contains("/events")).count();
+        assert_eq!((tries, replica.counter("no502_policy_event_errors_total")), (3, 3), "{code}");
+        assert_eq!(replica.look(now()).await, held(0, 60));
+        assert_eq!(status(&api, "e00"), Value::Null);
+        assert_eq!(replica.look(now()).await, held(0, 60));
+        assert_eq!(replica.look(now()).await, held(60, 0), "{code}: they wait no longer");
+        assert_eq!(replica.look(now()).await, held(0, 0));
+        store(&api, exempting("late", 1, in_days(-1)));
+        assert_eq!(replica.look(now()).await, held(1, 0), "{code}: nor does another one");
+        assert!(events(&api).is_empty());
+
+        api.refuse(EVENTS, None);
+        api.refuse(EVENTS.trim_end_matches('/'), None);
+        assert_eq!(replica.look(now()).await, written(0, 50), "{code}: nothing is forgotten");
+        assert_eq!(replica.look(now()).await, written(0, 11), "{code}");
+        assert_eq!(replica.look(now()).await, written(0, 0), "{code}");
+        assert_eq!(events(&api).len(), 61);
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_can_never_be_holds_nothing_up() {
+    let api = KubeApi::default();
+    store(&api, exempting("e", 1, in_days(-1)));
+    api.refuse(EVENTS.trim_end_matches('/'), Some(422));
+    let mut replica = Replica::new(&api, &[ghost()]);
+    assert_eq!(replica.look(now()).await, written(1, 0));
+}
+
+#[tokio::test]
+async fn news_is_told_before_its_status_is_written() {
+    let api = KubeApi::default();
+    store(&api, exempting("e", 1, in_days(-1)));
+    api.refuse(POLICIES, Some(500));
+    let mut replica = Replica::new(&api, &[ghost()]);
+    assert_eq!(replica.look(now()).await, Pass { failed: 1, events: 1, ..Pass::default() });
+    assert_eq!(replica.look(now()).await, Pass { failed: 1, ..Pass::default() });
+    let told = api.requests().iter().filter(|it| it.contains("/events")).count();
+    assert_eq!(told, 1, "it has been told");
+    api.refuse(POLICIES, None);
+    // A process that starts anew finds that it has.
+    let mut young = Replica::new(&api, &[ghost()]);
+    assert_eq!(young.look(now()).await, written(1, 0));
+    assert_eq!(events(&api), ["ExemptionExpired"]);
+}
+
+#[tokio::test]
+async fn a_kind_whose_status_is_forbidden_keeps_nothing_else_waiting() {
+    let api = KubeApi::default();
+    for number in 0..5 {
+        store(&api, policy("", &format!("c{number}"), 1, &json!({ "priority": number })));
+    }
+    store(&api, exempting("e", 1, in_days(30)));
+    api.refuse(CLUSTER_POLICIES, Some(403));
+    let mut replica = Replica::new(&api, &[ghost()]);
+    assert_eq!(replica.look(now()).await, Pass { written: 1, failed: 3, ..Pass::default() });
+    assert_eq!(replica.counter("no502_policy_status_errors_total"), 3);
+    api.refuse(CLUSTER_POLICIES, None);
+    assert_eq!(replica.look(now()).await, written(5, 0));
 }
 
 #[tokio::test]
@@ -309,9 +453,10 @@ async fn replicas_that_disagree_do_not_fight() {
     let api = KubeApi::default();
     store(&api, exempting("e", 1, in_days(30)));
     let (mut a, mut b) = (Replica::new(&api, &[ghost()]), Replica::new(&api, &[]));
-    assert_eq!((a.look(now()).await, b.look(now()).await), (written(1, 0), written(1, 1)));
+    assert_eq!((a.look(now()).await, b.look(now()).await), (written(1, 0), written(0, 0)));
+    assert_eq!((a.look(in_days(8)).await, b.look(in_days(8)).await), (written(0, 0), written(1, 1)));
     for _ in 0..3 {
-        assert_eq!((a.look(now()).await, b.look(now()).await), (written(0, 0), written(0, 0)));
+        assert_eq!((a.look(in_days(8)).await, b.look(in_days(8)).await), (written(0, 0), written(0, 0)));
     }
     // What is new is written at once.
     store(&api, exempting("e", 2, in_days(30)));
@@ -332,8 +477,8 @@ async fn a_failed_write_is_tried_again() {
     api.delete(&format!("{POLICIES}e"));
     replica.published.snapshot.store(Arc::new(cluster(&[])));
     assert_eq!(
-        replica.writer.pass(now()).await,
-        Pass { written: 0, conflicts: 2, ..Pass::default() },
+        replica.writer.pass(in_days(8)).await,
+        Pass { conflicts: 2, events: 2, ..Pass::default() },
         "one is gone, one is stale"
     );
 }

@@ -9,7 +9,8 @@ use crate::policy::{Entry, Exemption, Limits, Standing};
 /// An exemption is announced so many days before it ends.
 pub const EXPIRES_SOON_DAYS: i64 = 7;
 
-/// An exemption that a write needed is not called unused for so many days.
+/// An exemption is not called unused for so many days after a write needed it, and after it came: it is written before the write that
+/// needs it.
 pub const USED_FOR_DAYS: i64 = 7;
 
 /// How many exemptions there are of each kind.
@@ -66,14 +67,18 @@ impl Needs<'_> {
     }
 }
 
-pub(super) fn judge(
-    entry: &Entry,
-    limits: &Limits,
-    needs: &Needs<'_>,
-    now: Timestamp,
-) -> (ExemptionCounts, Vec<ExemptionRemark>) {
-    let mut counts = ExemptionCounts::default();
-    let mut remarks = Vec::new();
+/// What is to be said about the exemptions of one policy.
+#[derive(Default)]
+pub(super) struct Judged {
+    pub(super) counts: ExemptionCounts,
+    /// The places of those that count.
+    pub(super) in_force: Vec<usize>,
+    /// The worst first.
+    pub(super) remarks: Vec<ExemptionRemark>,
+}
+
+pub(super) fn judge(entry: &Entry, limits: &Limits, needs: &Needs<'_>, now: Timestamp) -> Judged {
+    let Judged { mut counts, mut in_force, mut remarks } = Judged::default();
     let soon = now.checked_add(SignedDuration::from_hours(24 * EXPIRES_SOON_DAYS)).unwrap_or(Timestamp::MAX);
     for exemption in &entry.policy.exemptions {
         let mut remark = |kind, text: String| {
@@ -93,7 +98,10 @@ pub(super) fn judge(
                 remark(RemarkKind::NotInForce, not_in_force(exemption, limits, standing));
                 continue;
             }
-            Standing::Active => counts.active += 1,
+            Standing::Active => {
+                counts.active += 1;
+                in_force.push(exemption.index);
+            }
         }
         if expires <= soon {
             counts.expiring_soon += 1;
@@ -106,7 +114,7 @@ pub(super) fn judge(
         }
     }
     remarks.sort_unstable();
-    (counts, remarks)
+    Judged { counts, in_force, remarks }
 }
 
 fn not_in_force(exemption: &Exemption, limits: &Limits, standing: Standing) -> String {
