@@ -3,14 +3,17 @@
 //! the caller, who has a clock.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod remarks;
+
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
+use self::remarks::Change;
 use crate::{
     facts::{Facts, Namespace},
     inject::{Candidate, as_written, inject},
     link::Write,
-    policy::{Policies, PolicyName, PolicyObject, PolicyStore, ReadPolicy, Standing},
+    policy::{Policies, PolicyObject, PolicyStore, ReadPolicy},
     snapshot::Snapshot,
     verdict::{self, Requester},
     warning::Rank,
@@ -21,9 +24,6 @@ pub const OBJECTS_MAX: usize = 5_000;
 
 /// Names that a warning has; of more it says how many.
 const NAMES_MAX: usize = 3;
-
-/// Most problems of the policy itself that are told.
-const PROBLEMS_TOLD_MAX: usize = 8;
 
 /// How much one preview may do.
 #[derive(Clone, Copy)]
@@ -61,15 +61,20 @@ pub fn preview(
     if old["spec"] == new["spec"] && !old.is_null() {
         return Vec::new();
     }
-    let known = policies.entries().map(|it| &it.policy).find(|it| it.name == read.policy.name);
-    let namespaces: Vec<&Namespace> = snapshot
-        .namespaces()
-        .filter(|it| is_for(&read.policy, it) || known.is_some_and(|known| is_for(known, it)))
-        .collect();
+    let known = policies.entry(&read.policy.name).map(|it| &it.policy);
+    let (mut meant, mut left) = (Vec::new(), Vec::new());
+    for namespace in snapshot.namespaces().filter(|it| !policies.is_exempt_namespace(&it.meta.name)) {
+        if is_for(&read.policy, namespace) {
+            meant.push(namespace);
+        } else if known.is_some_and(|it| is_for(it, namespace)) {
+            left.push(namespace);
+        }
+    }
     let after = changed(policies, snapshot, new);
-    let mut lines = problems(&read, &namespaces, policies, &after, now);
+    let change = Change { read: &read, before: policies, after: &after, meant: &meant, now, budget };
+    let mut lines = change.remarks(snapshot);
     let mut count = Count::default();
-    for namespace in namespaces {
+    for namespace in meant.iter().chain(&left) {
         count.look_at(namespace, snapshot, [policies, &after], now, budget);
     }
     lines.extend(count.lines());
@@ -91,63 +96,6 @@ fn is_for(policy: &PolicyObject, namespace: &Namespace) -> bool {
         "" => policy.selects_namespace(&namespace.meta.name, &namespace.labels),
         own => own == namespace.meta.name,
     }
-}
-
-/// What of the policy itself does not count: unreadable, locked, out of bounds, expired.
-fn problems(
-    read: &ReadPolicy,
-    namespaces: &[&Namespace],
-    before: &Policies,
-    after: &Policies,
-    now: Timestamp,
-) -> Vec<(Rank, String)> {
-    let name = &read.policy.name;
-    let mut lines: Vec<String> = read.problems.iter().map(|it| format!("{name} {it}")).collect();
-    for namespace in namespaces {
-        lines.extend(limited(namespace, before, after));
-        if lines.len() >= PROBLEMS_TOLD_MAX {
-            break;
-        }
-    }
-    if let Some(namespace) = namespaces.first().filter(|_| !name.namespace.is_empty()) {
-        lines.extend(idle_exemptions(namespace, name, after, now));
-    }
-    lines.sort();
-    lines.dedup();
-    let more = lines.len().saturating_sub(PROBLEMS_TOLD_MAX);
-    lines.truncate(PROBLEMS_TOLD_MAX);
-    lines.extend((more > 0).then(|| format!("{name}: {more} more problems; no502 policy explain shows all")));
-    lines.into_iter().map(|it| (Rank::Denial, format!("no502: {it}"))).collect()
-}
-
-/// What teams have set in a namespace and does not count any more, or does not count yet.
-fn limited(namespace: &Namespace, before: &Policies, after: &Policies) -> Vec<String> {
-    let of = |it: &Policies| {
-        let effective = it.effective(&namespace.meta.name, Some(namespace), None);
-        [effective.policy_problems, effective.problems].concat()
-    };
-    let known = of(before);
-    of(after).into_iter().filter(|it| !known.contains(it)).collect()
-}
-
-fn idle_exemptions(namespace: &Namespace, name: &PolicyName, after: &Policies, now: Timestamp) -> Vec<String> {
-    let effective = after.effective(&namespace.meta.name, Some(namespace), None);
-    let own = effective.exemptions_at(now).filter(|(it, _)| it.policy == *name);
-    let line = |index: usize, why: &str| format!("{name} spec.exemptions[{index}] does not count: {why}");
-    own.filter_map(|(it, standing)| match standing {
-        Standing::Active => None,
-        Standing::Expired => Some(line(it.index, &format!("it expired {}", it.expires))),
-        Standing::TooFarAhead => {
-            let end = effective.limits().exemption_days_max.as_ref()?;
-            let why = format!("it ends more than {} days from now (ClusterRolloutPolicy \"{}\")", end.rank, end.policy);
-            Some(line(it.index, &why))
-        }
-        Standing::Locked => {
-            let policy = effective.limits().forbids_exemption(it.rule)?;
-            Some(line(it.index, &format!("ClusterRolloutPolicy \"{policy}\" locks {}", it.rule)))
-        }
-    })
-    .collect()
 }
 
 /// What the objects of the cluster get from the policies before and after.
@@ -198,9 +146,6 @@ impl Count {
         budget: Budget<'_>,
     ) {
         let name = namespace.meta.name.as_str();
-        if policies[0].is_exempt_namespace(name) {
-            return;
-        }
         let total = snapshot.workloads_in(name).count()
             + snapshot.services_in(name).count()
             + snapshot.ingresses_in(name).count();

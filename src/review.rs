@@ -95,7 +95,8 @@ pub fn review(
     let mut summary = request.summary();
     let response = match half {
         _ if !request.is_reviewed() => Response::allowed(&request),
-        Half::Validate | Half::Preview => validate(&request, snapshot, policies, now, &mut summary),
+        Half::Preview => Response::allowed(&request),
+        Half::Validate => validate(&request, snapshot, policies, now, &mut summary),
         Half::Mutate => mutate(&request, snapshot, policies, &mut summary),
     };
     Ok(reply(response, summary))
@@ -124,6 +125,17 @@ pub fn review_policy(
     Ok(reply(response, request.summary()))
 }
 
+/// The answer to a write of a policy when there is no time to look at what it means.
+///
+/// # Errors
+/// As [`review`].
+pub fn uncounted(body: &[u8]) -> Result<Reply, ReviewError> {
+    let request = Request::read(body)?;
+    let text = "no502: other policies are being previewed; what this one means for what exists was not counted";
+    let response = Response { warnings: vec![text.to_owned()], ..Response::allowed(&request) };
+    Ok(reply(response, request.summary()))
+}
+
 fn reply(response: Response<'_>, mut summary: Summary) -> Reply {
     summary.allowed = response.allowed;
     let review = Review { api_version: request::API_VERSION, kind: request::KIND, response };
@@ -142,6 +154,7 @@ fn validate<'a>(
 ) -> Response<'a> {
     let (old, new) = request.facts();
     let write = Write { old: old.as_ref(), new: new.as_ref() };
+    summary.namespace_is_unseen = write.meta().is_some_and(|it| is_unseen(&it.namespace, snapshot));
     let groups = if policies.knows_break_glass_groups() { request.groups() } else { Vec::new() };
     let requester = Requester { user: request.user(), groups: &groups };
     if let Some(Facts::Workload(new)) = &new {
@@ -182,7 +195,7 @@ fn mutate<'a>(
     let (old, new) = request.facts();
     let Some(Facts::Workload(new)) = &new else { return response };
     let old = old.as_ref().and_then(Facts::workload);
-    summary.namespace_is_unseen = snapshot.namespace(&new.meta.namespace).is_none() && snapshot.has_namespaces();
+    summary.namespace_is_unseen = is_unseen(&new.meta.namespace, snapshot);
     let candidate = Candidate { old, new, template_is_unchanged: request.template_has_the_same_bytes() };
     let injection = verified(inject(candidate, snapshot, policies), request, candidate, snapshot, policies);
     summary.injections = injection.notices.iter().flat_map(outcomes).collect();
@@ -196,6 +209,11 @@ fn mutate<'a>(
         response.patch_type = response.patch.is_some().then_some("JSONPatch");
     }
     response
+}
+
+/// The watch has not told of the namespace yet: its labels and annotations are not known.
+fn is_unseen(namespace: &str, snapshot: &Snapshot) -> bool {
+    snapshot.namespace(namespace).is_none() && snapshot.has_namespaces()
 }
 
 /// Templates are only built as trees when there is something to check against them.

@@ -11,6 +11,7 @@ mod connection;
 mod deadline;
 pub mod limits;
 mod listener;
+mod previews;
 mod readiness;
 mod review_port;
 mod stop;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smol_str::SmolStr;
 
 use crate::{
@@ -73,8 +73,10 @@ pub fn decide(
     findings.extend(self_findings(write));
     findings.extend(template_findings(write, snapshot, policies));
     let cap = Cap::of(write, requester, snapshot, &effective, now);
+    let mut exemptions = Exemptions { effective: &effective, now, known: FxHashMap::default() };
     for finding in findings {
-        verdict.add(&finding, write, cap.as_ref(), &effective, now);
+        let exemption = exemptions.of(&finding, write);
+        verdict.add(&finding, write, cap.as_ref(), &effective, exemption);
     }
     verdict.warnings.extend(restart_hint(write, snapshot, policies, &effective).map(|it| (Rank::Risk, it)));
     let problems = effective.policy_problems.iter().map(|it| format!("{PREFIX}{it}"));
@@ -276,6 +278,24 @@ fn is_made_by_any_controller(meta: &Meta) -> bool {
     matches!(meta.kind.as_str(), "Pod" | "ReplicaSet")
 }
 
+/// The exemptions that were looked for: many findings are about one object, and the names are matched once.
+struct Exemptions<'a> {
+    effective: &'a Effective,
+    now: jiff::Timestamp,
+    known: FxHashMap<(&'static str, ObjectName), Vec<&'a Arc<Exemption>>>,
+}
+
+impl<'a> Exemptions<'a> {
+    fn of(&mut self, finding: &Finding, write: Write<'_>) -> Option<&'a Arc<Exemption>> {
+        self.effective.exemptions().next()?;
+        let key = (finding.rule, finding.object.clone());
+        let look = || self.effective.exemptions_from(finding.rule, &finding.object, self.now);
+        let found = self.known.entry(key).or_insert_with(look);
+        let container = container(finding, write);
+        found.iter().find(|it| it.is_for_container(container)).copied()
+    }
+}
+
 impl Verdict {
     fn add(
         &mut self,
@@ -283,11 +303,9 @@ impl Verdict {
         write: Write<'_>,
         cap: Option<&Cap>,
         effective: &Effective,
-        now: jiff::Timestamp,
+        exemption: Option<&Arc<Exemption>>,
     ) {
         let wanted = effective.action(finding.rule, finding.kind);
-        let container = container(finding, write);
-        let exemption = effective.exemption(finding.rule, &finding.object, container, now);
         let is_blamed = finding.cause == Cause::ThisWrite && !finding.is_softened;
         // A deletion is only ever refused by a rule that is set to deny in so many words.
         let is_deniable = is_blamed && (!write.is_deletion() || effective.denies_explicitly(finding.rule));

@@ -4,7 +4,7 @@
 use smol_str::SmolStr;
 
 use super::{
-    Field, FieldValue, Preset, Reach, Source, TemplateKind, TemplateKinds,
+    Field, FieldValue, Mode, Preset, Reach, Source, TemplateKind, TemplateKinds,
     field::DEFINITIONS,
     resolve::Resolution,
     value::{quoted, quoted_value},
@@ -140,8 +140,11 @@ impl<'a, F: Fn(&str) -> Option<&'a SmolStr>> Level<F> {
     /// `no502.dev/inject: enabled` or `warn` on the workload itself also brings in what is left alone otherwise: another kind,
     /// and an object that a controller owns.
     fn opt_in(&self, meta: &Meta, resolution: &mut Resolution) {
-        let is_asked = |it: &SmolStr| ["enabled", "true", "inject", "warn"].contains(&it.trim());
-        if !(self.find)("inject").is_some_and(is_asked) {
+        let shape = Field::Mode.definition().shape;
+        let asked = (self.find)("inject").and_then(|it| shape.read_text(it));
+        let asked = asked.filter(|it| *it != FieldValue::Word(Mode::Off.name()));
+        // Whoever asks for words must not get deeds, because the platform holds the mode.
+        if asked.is_none() || asked != resolution.held(Field::Mode) {
             return;
         }
         let what = || format!("annotation {OWN_PREFIX}inject for what is left alone otherwise");

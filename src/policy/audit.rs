@@ -106,12 +106,10 @@ pub fn audit(policies: &Policies, snapshot: &Snapshot, used: &Used, now: Timesta
         }
         let needs = Needs { findings: &findings, used, namespaces: &reach.reviewed };
         // Those of the cluster know no limits.
-        let limits = if is_cluster {
-            Arc::default()
-        } else {
-            policies.effective(&name.namespace, snapshot.namespace(&name.namespace), None).limits
-        };
-        let Judged { counts, in_force: exemptions_in_force, remarks } = exemptions::judge(entry, &limits, &needs, now);
+        let facts = snapshot.namespace(&name.namespace);
+        let effective = (!is_cluster).then(|| policies.effective(&name.namespace, facts, None));
+        let Judged { counts, in_force: exemptions_in_force, remarks } =
+            exemptions::judge(entry, effective.as_ref(), &needs, now);
         let conflicts = troubles.conflicts.get(name).cloned().unwrap_or_default();
         let status = PolicyStatus {
             observed_generation: entry.generation,
@@ -138,7 +136,7 @@ fn accepted(entry: &Entry) -> Judgement {
 }
 
 fn degraded(entry: &Entry, conflicts: &[String], limited: &[String]) -> Option<Judgement> {
-    let Entry { policy, problems, generation } = entry;
+    let Entry { policy, problems, generation, .. } = entry;
     let unread = match (problems.is_empty(), entry.is_last_good()) {
         (true, _) => None,
         (false, true) => Some((

@@ -67,7 +67,8 @@ pub struct Effective {
     pub policy_problems: Vec<String>,
     /// Why nothing is injected, in the words of `no502.dev/reason`.
     pub reason: Option<SmolStr>,
-    pub(super) exemptions: Arc<[Arc<Exemption>]>,
+    /// Those of the cluster, and those of the namespace.
+    pub(super) exemptions: [Arc<[Arc<Exemption>]>; 2],
     pub(super) limits: Arc<Limits>,
 }
 
@@ -84,22 +85,27 @@ impl Effective {
         self.actions.get(rule) == Some(&Action::Deny)
     }
 
-    /// The exemption that covers a finding at this moment.
-    #[must_use]
-    pub fn exemption(
-        &self,
-        rule: &str,
-        object: &ObjectName,
-        container: Option<&str>,
-        now: Timestamp,
-    ) -> Option<&Arc<Exemption>> {
-        let counts = |it: &&Arc<Exemption>| it.standing(&self.limits, now) == Standing::Active;
-        self.exemptions.iter().find(|it| it.covers(rule, object, container) && counts(it))
+    /// The exemptions from a rule that are for an object and count at this moment. A finding about a container may be left out by
+    /// [`Exemption::is_for_container`].
+    pub fn exemptions_from(&self, rule: &str, object: &ObjectName, now: Timestamp) -> Vec<&Arc<Exemption>> {
+        // Names last: they cost the most.
+        let counts = |it: &&Arc<Exemption>| {
+            it.rule == rule
+                && it.target.kind == object.kind
+                && it.standing(&self.limits, now) == Standing::Active
+                && it.target.name.matches(&object.name)
+        };
+        self.exemptions().filter(counts).collect()
+    }
+
+    /// Every exemption that is for the namespace, whether it counts or not.
+    pub fn exemptions(&self) -> impl Iterator<Item = &Arc<Exemption>> {
+        self.exemptions.iter().flat_map(|it| it.iter())
     }
 
     /// Every exemption that is for the namespace, and whether it counts at this moment.
     pub fn exemptions_at(&self, now: Timestamp) -> impl Iterator<Item = (&Arc<Exemption>, Standing)> {
-        self.exemptions.iter().map(move |it| (it, it.standing(&self.limits, now)))
+        self.exemptions().map(move |it| (it, it.standing(&self.limits, now)))
     }
 
     /// The bounds and locks that hold in the namespace.

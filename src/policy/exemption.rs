@@ -76,9 +76,14 @@ impl Exemption {
     /// True for a finding that it is for, whether it counts or not.
     #[must_use]
     pub fn covers(&self, rule: &str, object: &ObjectName, container: Option<&str>) -> bool {
-        let Target { kind, name, container: wanted } = &self.target;
-        let is_container = wanted.as_deref().is_none_or(|it| container == Some(it));
-        self.rule == rule && *kind == object.kind && is_container && name.matches(&object.name)
+        let Target { kind, name, .. } = &self.target;
+        self.rule == rule && *kind == object.kind && self.is_for_container(container) && name.matches(&object.name)
+    }
+
+    /// True for a finding about that container; `None` is a finding about no container.
+    #[must_use]
+    pub fn is_for_container(&self, container: Option<&str>) -> bool {
+        self.target.container.as_deref().is_none_or(|it| container == Some(it))
     }
 
     /// Whether it counts at this moment, in a namespace with these limits. Those of the cluster know no limits.

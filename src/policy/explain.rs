@@ -265,7 +265,7 @@ fn exemptions(effective: &Effective, workload: Option<&Workload>, now: Timestamp
     let is_for = |it: &Exemption| {
         workload.is_none_or(|of| it.target.kind == of.meta.kind && it.target.name.matches(&of.meta.name))
     };
-    let all = effective.exemptions.iter().filter(|it| is_for(it));
+    let all = effective.exemptions().filter(|it| is_for(it));
     all.map(|it| exemption_note(it, &effective.limits, now)).collect()
 }
 

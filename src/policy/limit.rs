@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use smol_str::{SmolStr, format_smolstr};
 
-use super::{Field, FieldValue};
+use super::{Action, Field, FieldValue};
 
 /// One end of a bound, and the policy that set it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +71,21 @@ impl Limits {
         Some((shape.of_rank(end.rank)?, &end.policy))
     }
 
+    /// The policy that keeps this value of a team out. Where the profile is held, so are its denials: an action of a rule can only
+    /// be made stronger.
+    #[must_use]
+    pub fn lock_on(&self, field: Field, value: &FieldValue) -> Option<&SmolStr> {
+        let own = self.locks.get(&field);
+        let is_weaker = field.rule().is_some() && *value != FieldValue::Word(Action::Deny.name());
+        own.or_else(|| self.profile_holder().filter(|_| is_weaker))
+    }
+
+    /// The policy that locks the profile, or keeps it from being the weakest.
+    fn profile_holder(&self) -> Option<&SmolStr> {
+        let min = self.bounds.get(&Field::Profile).and_then(|it| it.min.as_ref()).filter(|it| it.rank > 0);
+        self.locks.get(&Field::Profile).or_else(|| min.map(|it| &it.policy))
+    }
+
     /// An exemption from this rule that a namespace gives itself would undo a lock.
     #[must_use]
     pub fn forbids_exemption(&self, rule: &str) -> Option<&SmolStr> {
@@ -123,7 +138,7 @@ impl Bound {
     }
 }
 
-/// `its own` end of another policy is named by that policy.
+/// In a sentence about two ends that leave nothing between them.
 impl std::fmt::Display for End {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "that of ClusterRolloutPolicy \"{}\"", self.policy)

@@ -7,6 +7,7 @@ mod exemption;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
+use smol_str::SmolStr;
 
 use self::bound::Limit;
 use super::{
@@ -44,6 +45,8 @@ const PROBLEMS_MAX: usize = 32;
 pub struct PolicyObject {
     /// Its name.
     pub name: PolicyName,
+    /// `metadata.uid`; empty in files.
+    pub uid: SmolStr,
     /// `metadata.generation`; 0 in files.
     pub generation: i64,
     /// `namespaceSelector` or `workloadSelector`; `None` if it cannot be read, and then nothing is selected.
@@ -79,7 +82,7 @@ pub struct ReadPolicy {
 }
 
 impl ReadPolicy {
-    /// Reads a policy; `None` for any other object, and for one without a name.
+    /// Reads a policy; `None` for any other object, for one without a name, and for a `RolloutPolicy` without a namespace.
     #[must_use]
     pub fn read(object: &Json) -> Option<Self> {
         let is_cluster = match object["kind"].as_str()? {
@@ -92,7 +95,7 @@ impl ReadPolicy {
         if object["apiVersion"].as_str()?.split('/').next() != API_VERSION.split('/').next() {
             return None;
         }
-        let namespace = if is_cluster { "" } else { metadata["namespace"].as_str().unwrap_or_default() };
+        let namespace = if is_cluster { "" } else { metadata["namespace"].as_str().filter(|it| !it.is_empty())? };
         let name = PolicyName { namespace: namespace.into(), name: name.into() };
         let mut reader = Reader { is_cluster, problems: Vec::new() };
         let policy = reader.policy(object, name);
@@ -114,6 +117,7 @@ impl Reader {
                 .push(format!("apiVersion {} is not known; use {API_VERSION}", quoted_json(&object["apiVersion"])));
         }
         let mut policy = PolicyObject {
+            uid: object["metadata"]["uid"].as_str().unwrap_or_default().into(),
             generation: object["metadata"]["generation"].as_i64().unwrap_or_default(),
             selector: Some(Selector::default()),
             priority: 0,
@@ -152,7 +156,7 @@ impl Reader {
         }
     }
 
-    /// The fields of an object; null counts as absent everywhere, as for the API server.
+    /// The fields of an object; null counts as absent, as for the API server.
     fn fields<'a>(&mut self, path: &str, json: &'a Json) -> Vec<(&'a String, &'a Json)> {
         match json {
             Json::Null => Vec::new(),

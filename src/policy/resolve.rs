@@ -81,9 +81,15 @@ impl Resolution {
         &self.slots[index(field)]
     }
 
+    /// The value so far, within its bounds.
+    pub(super) fn held(&self, field: Field) -> Option<FieldValue> {
+        let value = self.slot(field).value.as_ref()?;
+        Some(self.limits.clamped(field, value).map_or_else(|| value.clone(), |(held, _)| held))
+    }
+
     /// A level wants a value. `what` names the place of a value that a lock keeps out, for the warning.
     pub(super) fn offer(&mut self, field: Field, value: &FieldValue, source: &Source, what: impl FnOnce() -> String) {
-        let locked_by = if source.is_below_cluster() { self.limits.locks.get(&field).cloned() } else { None };
+        let locked_by = if source.is_below_cluster() { self.limits.lock_on(field, value).cloned() } else { None };
         if let Some(steps) = &mut self.steps {
             let step = Step { field, source: source.clone(), value: value.clone(), locked_by: locked_by.clone() };
             steps.push(step);
@@ -91,7 +97,12 @@ impl Resolution {
         if let Some(policy) = locked_by {
             let differs = self.slot(field).value.as_ref() != Some(value);
             if differs {
-                let text = format!("{} is ignored: ClusterRolloutPolicy \"{policy}\" locks it", what());
+                let why = if self.limits.locks.contains_key(&field) {
+                    "locks it"
+                } else {
+                    "holds the profile, and with it its denials"
+                };
+                let text = format!("{} is ignored: ClusterRolloutPolicy \"{policy}\" {why}", what());
                 self.problem(field, text);
             }
             return;
@@ -118,11 +129,11 @@ impl Resolution {
             let slot = self.slot(*field);
             let Some(value) = &slot.value else { continue };
             let Some((held, policy)) = limits.clamped(*field, value) else { continue };
-            let text = format!(
-                "{} {value} by {} is out of bounds; ClusterRolloutPolicy \"{policy}\" makes it {held}",
-                field.key(),
-                slot.source.text(namespace)
-            );
+            // Policies have paths, annotations have keys.
+            let name = if matches!(slot.source, Source::Policy(_)) { field.path() } else { field.key() };
+            let by = slot.source.text(namespace);
+            let text =
+                format!("{name} {value} by {by} is out of bounds; ClusterRolloutPolicy \"{policy}\" makes it {held}");
             if slot.source.is_below_cluster() {
                 self.problem(*field, text);
             }
@@ -132,7 +143,7 @@ impl Resolution {
     }
 
     /// The typed values.
-    pub(super) fn finish(self, exemptions: Arc<[Arc<Exemption>]>) -> Effective {
+    pub(super) fn finish(self, exemptions: [Arc<[Arc<Exemption>]>; 2]) -> Effective {
         let sources = Field::all().map(|field| (field, &self.slot(field).source));
         let sources = sources.filter(|(_, source)| **source != Source::BuiltIn);
         let sources = sources.map(|(field, source)| (field, source.clone())).collect();

@@ -28,8 +28,8 @@ pub struct Policies {
     pub(super) installation: Arc<Installation>,
     /// The lowest priority first.
     pub(super) cluster: Arc<[Arc<PolicyObject>]>,
-    /// The policies of each namespace, those that count least first.
-    pub(super) own: FxHashMap<SmolStr, Arc<[Arc<PolicyObject>]>>,
+    /// The policies of each namespace.
+    pub(super) own: FxHashMap<SmolStr, Arc<Own>>,
     /// What the cluster says of each namespace.
     pub(super) bases: FxHashMap<SmolStr, Base>,
     /// Every policy object, for its status.
@@ -47,13 +47,14 @@ pub struct Entry {
     pub problems: Vec<String>,
     /// The newest version; what is in force may be an earlier one.
     pub generation: i64,
+    pub(super) is_last_good: bool,
 }
 
 impl Entry {
     /// True if an earlier version is in force, because the newest one cannot be read.
     #[must_use]
     pub fn is_last_good(&self) -> bool {
-        self.policy.generation != self.generation
+        self.is_last_good
     }
 
     /// The problems, as writes are told of them.
@@ -77,8 +78,38 @@ pub(super) struct Said {
     exemptions: Arc<[Arc<Exemption>]>,
     /// What is in force where nobody says more.
     effective: Effective,
-    /// The cluster policies, by their places in the list.
-    selected: Vec<usize>,
+    /// The cluster policies, those that count least first.
+    selected: Vec<Arc<PolicyObject>>,
+}
+
+/// The policies of one namespace.
+#[derive(Debug)]
+pub(super) struct Own {
+    /// Those that count least first.
+    policies: Vec<Arc<PolicyObject>>,
+    /// Their exemptions, as many as count.
+    exemptions: Arc<[Arc<Exemption>]>,
+    /// Exemptions that are beyond [`OWN_EXEMPTIONS_MAX`].
+    left_out: usize,
+}
+
+/// Most exemptions of all policies of one namespace together: each finding in it is held against them.
+pub(super) const OWN_EXEMPTIONS_MAX: usize = 256;
+
+impl Own {
+    /// `policies` are in the order in which they count.
+    pub(super) fn new(policies: Vec<Arc<PolicyObject>>) -> Self {
+        let mut by_name: Vec<&Arc<PolicyObject>> = policies.iter().collect();
+        by_name.sort_by(|a, b| a.name.cmp(&b.name));
+        let all = || by_name.iter().flat_map(|it| &it.exemptions);
+        let exemptions = all().take(OWN_EXEMPTIONS_MAX).cloned().collect();
+        let left_out = all().count().saturating_sub(OWN_EXEMPTIONS_MAX);
+        Self { exemptions, left_out, policies }
+    }
+
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, Arc<PolicyObject>> {
+        self.policies.iter()
+    }
 }
 
 impl Policies {
@@ -112,14 +143,14 @@ impl Policies {
     pub fn effective(&self, namespace: &str, facts: Option<&Namespace>, workload: Option<&Workload>) -> Effective {
         let said = self.said_of(namespace, facts);
         let own = self.own_policies(namespace);
+        let own_exemptions = self.own_exemptions(namespace);
         let is_plain = |it: &Workload| it.meta.own.is_empty() && it.template.own.is_empty();
         if own.is_empty() && facts.is_none_or(|it| it.meta.own.is_empty()) && workload.is_none_or(is_plain) {
             return said.effective.clone();
         }
         let mut resolution = said.resolution.clone();
         self.add_own(&mut resolution, namespace, facts, workload);
-        let exemptions = all_exemptions(&said.exemptions, own);
-        finish(resolution, namespace, facts, workload, exemptions)
+        finish(resolution, namespace, facts, workload, [Arc::clone(&said.exemptions), own_exemptions])
     }
 
     /// The same, with everything that wanted a value on the way.
@@ -133,7 +164,7 @@ impl Policies {
         let selected = self.selected(namespace, &labels);
         let (mut resolution, mut ties) = self.cluster_part(&selected, true);
         ties.extend(self.add_own(&mut resolution, namespace, facts, workload));
-        let exemptions = all_exemptions(&self.cluster_exemptions(&selected), self.own_policies(namespace));
+        let exemptions = [cluster_exemptions(&selected), self.own_exemptions(namespace)];
         let mut held = resolution.clone();
         held.hold_bounds(namespace);
         (held, finish(resolution, namespace, facts, workload, exemptions), ties)
@@ -161,7 +192,11 @@ impl Policies {
     }
 
     fn own_policies(&self, namespace: &str) -> &[Arc<PolicyObject>] {
-        self.own.get(namespace).map_or(&[], |it| it)
+        self.own.get(namespace).map_or(&[], |it| &it.policies)
+    }
+
+    fn own_exemptions(&self, namespace: &str) -> Arc<[Arc<Exemption>]> {
+        self.own.get(namespace).map(|it| Arc::clone(&it.exemptions)).unwrap_or_default()
     }
 
     fn add_own(
@@ -176,8 +211,14 @@ impl Policies {
         }
         let own = self.own_policies(namespace).iter().filter(|it| selects(it, workload));
         let ties = offer_all(resolution, own, Source::Policy);
-        for policy in self.own_policies(namespace) {
+        for policy in self.own_policies(namespace).iter().filter(|_| !self.unreadable.is_empty()) {
             self.tell_problems(&policy.name, resolution);
+        }
+        if let Some(own) = self.own.get(namespace).filter(|it| it.left_out > 0) {
+            let all = OWN_EXEMPTIONS_MAX + own.left_out;
+            resolution.policy_problems.push(format!(
+                "the RolloutPolicies of this namespace have {all} exemptions; {OWN_EXEMPTIONS_MAX} count, by the names of the policies"
+            ));
         }
         if let Some(workload) = workload {
             annotations::of_workload(workload, resolution);
@@ -196,7 +237,7 @@ impl Policies {
         match self.bases.get(namespace) {
             Some(base) if facts.is_none_or(|it| it.labels == base.labels) => Arc::clone(&base.said),
             _ if self.is_plain() => Arc::clone(&PLAIN),
-            _ => Arc::new(self.said_by(&self.selected(namespace, &self.labels(namespace, facts)))),
+            _ => Arc::new(self.said_by(self.selected(namespace, &self.labels(namespace, facts)))),
         }
     }
 
@@ -204,25 +245,26 @@ impl Policies {
         self.cluster.is_empty() && self.installation.values.is_empty()
     }
 
-    /// The cluster policies that are for a namespace, by their places in the list.
-    pub(super) fn selected(&self, namespace: &str, labels: &Labels) -> Vec<usize> {
-        let of = |index: &usize| self.cluster[*index].selects_namespace(namespace, labels);
-        (0..self.cluster.len()).filter(of).collect()
+    /// The cluster policies that are for a namespace, those that count least first.
+    pub(super) fn selected(&self, namespace: &str, labels: &Labels) -> Vec<Arc<PolicyObject>> {
+        self.cluster.iter().filter(|it| it.selects_namespace(namespace, labels)).cloned().collect()
     }
 
     /// What these cluster policies say together.
-    pub(super) fn said_by(&self, selected: &[usize]) -> Said {
-        let (resolution, _) = self.cluster_part(selected, false);
-        let exemptions = self.cluster_exemptions(selected);
+    pub(super) fn said_by(&self, selected: Vec<Arc<PolicyObject>>) -> Said {
+        let (resolution, _) = self.cluster_part(&selected, false);
+        let exemptions = cluster_exemptions(&selected);
         let mut held = resolution.clone();
         // Only what teams set is told with a namespace.
         held.hold_bounds("");
-        Said { effective: held.finish(Arc::clone(&exemptions)), resolution, exemptions, selected: selected.to_vec() }
+        let effective = held.finish([Arc::clone(&exemptions), Arc::default()]);
+        Said { effective, resolution, exemptions, selected }
     }
 
     /// The cluster policies that are for a namespace, those that count least first.
-    pub(super) fn speakers_for<'a>(&'a self, base: &'a Base) -> impl DoubleEndedIterator<Item = &'a Arc<PolicyObject>> {
-        base.said.selected.iter().map(|it| &self.cluster[*it])
+    #[expect(clippy::unused_self, reason = "a question to the policies, like its neighbours")]
+    pub(super) fn speakers_for<'a>(&self, base: &'a Base) -> impl DoubleEndedIterator<Item = &'a Arc<PolicyObject>> {
+        base.said.selected.iter()
     }
 
     /// The ties among them.
@@ -230,15 +272,11 @@ impl Policies {
         self.cluster_part(&base.said.selected, true).1
     }
 
-    fn cluster_exemptions(&self, selected: &[usize]) -> Arc<[Arc<Exemption>]> {
-        selected.iter().flat_map(|it| &self.cluster[*it].exemptions).cloned().collect()
-    }
-
     /// Flags, and then cluster policies.
-    fn cluster_part(&self, selected: &[usize], is_recorded: bool) -> (Resolution, Vec<Tie>) {
+    fn cluster_part(&self, selected: &[Arc<PolicyObject>], is_recorded: bool) -> (Resolution, Vec<Tie>) {
         let mut limits = Limits::default();
         let mut conflicts = Vec::new();
-        let policies = || selected.iter().map(|it| &self.cluster[*it]);
+        let policies = || selected.iter();
         for policy in policies().rev() {
             let found = limits.add(&policy.limits);
             conflicts.extend(found.into_iter().map(|it| format!("{}: {it}", policy.name)));
@@ -264,14 +302,14 @@ impl Policies {
 }
 
 /// What is built in, where no policy and no flag says more.
-static PLAIN: LazyLock<Arc<Said>> = LazyLock::new(|| Arc::new(Policies::default().said_by(&[])));
+static PLAIN: LazyLock<Arc<Said>> = LazyLock::new(|| Arc::new(Policies::default().said_by(Vec::new())));
 
 fn finish(
     mut resolution: Resolution,
     namespace: &str,
     facts: Option<&Namespace>,
     workload: Option<&Workload>,
-    exemptions: Arc<[Arc<Exemption>]>,
+    exemptions: [Arc<[Arc<Exemption>]>; 2],
 ) -> Effective {
     resolution.hold_bounds(namespace);
     Effective { reason: annotations::reason(facts, workload), ..resolution.finish(exemptions) }
@@ -283,22 +321,28 @@ fn offer_all<'a>(
     policies: impl Iterator<Item = &'a Arc<PolicyObject>>,
     source: fn(SmolStr) -> Source,
 ) -> Vec<Tie> {
-    let mut setters: Vec<Option<&PolicyObject>> = vec![None; Field::all().count()];
-    let mut ties: Vec<Tie> = Vec::new();
+    // Of the highest rank so far, for each setting.
+    let mut setters: Vec<Vec<(&PolicyObject, &FieldValue)>> = vec![Vec::new(); Field::all().count()];
     for policy in policies {
         for (field, value) in &policy.values {
-            let earlier = setters[index(*field)].replace(policy);
-            let is_tie = earlier.is_some_and(|it| rank(it) == rank(policy));
-            if !is_tie {
-                ties.retain(|it| it.field != *field);
-            } else if let Some(loser) = earlier.filter(|_| resolution.slot(*field).value.as_ref() != Some(value)) {
-                ties.retain(|it| it.field != *field);
-                ties.push(Tie { field: *field, winner: policy.name.name.clone(), loser: loser.name.name.clone() });
-            }
+            let setters = &mut setters[index(*field)];
+            setters.retain(|(earlier, _)| rank(earlier) == rank(policy));
+            setters.push((policy, value));
         }
         resolution.offer_policy(policy, &source(policy.name.name.clone()));
     }
-    ties
+    Field::all().zip(setters).flat_map(|(field, setters)| ties(field, &setters, resolution)).collect()
+}
+
+/// Those that want another value than the last one, which counts. What a lock keeps out is no tie.
+fn ties(field: Field, setters: &[(&PolicyObject, &FieldValue)], resolution: &Resolution) -> Vec<Tie> {
+    let Some(((winner, wins), others)) = setters.split_last() else { return Vec::new() };
+    if !winner.name.namespace.is_empty() && resolution.limits.locks.contains_key(&field) {
+        return Vec::new();
+    }
+    let losers = others.iter().filter(|(_, value)| value != wins);
+    let name = |it: &PolicyObject| it.name.name.clone();
+    losers.map(|(loser, _)| Tie { field, winner: name(winner), loser: name(loser) }).collect()
 }
 
 /// The same for policies of the cluster, which nothing keeps out: each setting is written once, however many policies have it.
@@ -328,12 +372,8 @@ fn selects(policy: &PolicyObject, workload: Option<&Workload>) -> bool {
     selector.is_empty() || workload.is_some_and(|it| selector.matches(&it.labels, None))
 }
 
-fn all_exemptions(cluster: &Arc<[Arc<Exemption>]>, own: &[Arc<PolicyObject>]) -> Arc<[Arc<Exemption>]> {
-    let mut own = own.iter().flat_map(|it| &it.exemptions).peekable();
-    if own.peek().is_none() {
-        return Arc::clone(cluster);
-    }
-    cluster.iter().chain(own).cloned().collect()
+fn cluster_exemptions(selected: &[Arc<PolicyObject>]) -> Arc<[Arc<Exemption>]> {
+    selected.iter().flat_map(|it| &it.exemptions).cloned().collect()
 }
 
 impl Policies {

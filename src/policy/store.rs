@@ -12,7 +12,7 @@ use smol_str::SmolStr;
 
 use super::{
     Field, FieldValue, Policies, PolicyName, PolicyObject, ReadPolicy,
-    set::{Base, Entry, Said, rank},
+    set::{Base, Entry, Own, Said, rank},
 };
 use crate::facts::Labels;
 
@@ -90,9 +90,12 @@ impl PolicyStore {
         }
         let generation = policy.generation;
         let known = self.entries.get(&name);
-        let last_good = known.filter(|it| !problems.is_empty() && (it.problems.is_empty() || it.is_last_good()));
+        // One that was deleted and made anew has nothing to do with the earlier one.
+        let is_same = |it: &&Arc<Entry>| it.policy.uid == policy.uid && (it.problems.is_empty() || it.is_last_good());
+        let last_good = known.filter(is_same).filter(|_| !problems.is_empty());
+        let is_last_good = last_good.is_some();
         let policy = last_good.map_or_else(|| Arc::new(policy), |it| Arc::clone(&it.policy));
-        let entry = Entry { policy, problems, generation };
+        let entry = Entry { policy, problems, generation, is_last_good };
         if known.is_some_and(|it| **it == entry) {
             return false;
         }
@@ -172,10 +175,10 @@ impl PolicyStore {
             let own = self.entries.range(first..).take_while(|(it, _)| it.namespace == name && !name.is_empty());
             let own = sorted(own.map(|(_, it)| &it.policy));
             if own.is_empty() {
-                policies.own.remove(&name)
+                policies.own.remove(&name);
             } else {
-                policies.own.insert(name.clone(), own.into())
-            };
+                policies.own.insert(name.clone(), Arc::new(Own::new(own)));
+            }
             policies.bases.remove(&name);
         }
         if policies.is_plain() {
@@ -188,17 +191,14 @@ impl PolicyStore {
     }
 
     fn fill_bases(&self, policies: &mut Policies) {
-        let mut known: FxHashMap<Vec<usize>, Arc<Said>> = FxHashMap::default();
+        let mut known: FxHashMap<Vec<*const PolicyObject>, Arc<Said>> = FxHashMap::default();
         for (name, labels) in &self.namespaces {
             if policies.bases.contains_key(name) {
                 continue;
             }
             let selected = policies.selected(name, labels);
-            let said = match known.get(&selected) {
-                Some(said) => Arc::clone(said),
-                None => Arc::new(policies.said_by(&selected)),
-            };
-            known.insert(selected, Arc::clone(&said));
+            let key = selected.iter().map(Arc::as_ptr).collect();
+            let said = Arc::clone(known.entry(key).or_insert_with(|| Arc::new(policies.said_by(selected))));
             policies.bases.insert(name.clone(), Base { labels: labels.clone(), said });
         }
     }

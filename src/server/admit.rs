@@ -26,11 +26,12 @@ use super::{
     answer::{Refusal, json},
     deadline,
     limits::{BODY_BYTES_MAX, DISCARDED_BODY_BYTES_MAX, SMALL_BODY_BYTES_MAX},
+    previews::Previews,
     review_port::Reviewer,
 };
 use crate::{
     metrics::{Metrics, Overload, half_label, outcome},
-    review::{Half, Reply, Summary},
+    review::{self, Half, Reply, Summary},
 };
 
 /// How long the watches get before a denial is given, and before a namespace that they have not told of counts as one without settings:
@@ -47,8 +48,7 @@ pub(super) struct Admit {
     metrics: Arc<Metrics>,
     reviews: Semaphore,
     large_bodies: Semaphore,
-    /// Previews take long, and one at a time leaves a core to the reviews.
-    previews: Semaphore,
+    previews: Previews,
     room: Duration,
     body: Duration,
 }
@@ -61,7 +61,7 @@ impl Admit {
             metrics: Arc::clone(&server.metrics),
             reviews: Semaphore::new(limits.reviews_max),
             large_bodies: Semaphore::new(limits.large_body_bytes_max / SHARE_BYTES),
-            previews: Semaphore::new(1),
+            previews: Previews::new(),
             room: limits.room,
             body: limits.body,
         }
@@ -101,7 +101,7 @@ impl Admit {
         let arrived = Instant::now();
         let deadline = deadline::from_query(head.uri.query()).map(|granted| arrived + granted);
         let waits_until = earliest(arrived + self.room, deadline);
-        let _slot = self.room(&self.reviews, 1, Overload::Reviews, waits_until).await?;
+        let slot = self.room(&self.reviews, 1, Overload::Reviews, waits_until).await?;
         let _in_flight = InFlight::new(&self.metrics);
         let shares = announced.map_or(0, shares);
         let _share = self.room(&self.large_bodies, shares, Overload::Bytes, waits_until).await?;
@@ -110,7 +110,11 @@ impl Admit {
         match whole {
             _ if late => Err(Refusal::Deadline),
             Err(refusal) => Err(refusal),
-            Ok(body) if half == Half::Preview => self.preview(body, &head.headers, waits_until).await,
+            Ok(body) if half == Half::Preview => {
+                // Waiting for a turn, it keeps nobody out.
+                drop(slot);
+                self.preview(body, &head.headers, deadline).await
+            }
             Ok(body) => self.decide(half, &body, &head.headers, deadline).await,
         }
     }
@@ -179,8 +183,8 @@ impl Admit {
     }
 
     /// What a write of a policy means; on a thread of its own, because it may take 200 ms and no review waits for it.
-    async fn preview(&self, body: Bytes, headers: &HeaderMap, until: Instant) -> Result<Reply, Refusal> {
-        let _one = self.room(&self.previews, 1, Overload::Reviews, until).await?;
+    async fn preview(&self, body: Bytes, headers: &HeaderMap, deadline: Option<Instant>) -> Result<Reply, Refusal> {
+        let Some(_turn) = self.previews.turn(deadline).await else { return Ok(review::uncounted(&body)?) };
         let reviewer = Arc::clone(&self.reviewer);
         let work = tokio::task::spawn_blocking(move || reviewed(&*reviewer, Half::Preview, &body));
         let (reply, took) = work.await.map_err(|_| Refusal::Panicked)?.map_err(|it| self.fault(it))?;

@@ -264,7 +264,9 @@ impl Store {
                 Resource::Pods => shard.pods.keys().for_each(add),
                 Resource::Deployments | Resource::StatefulSets | Resource::DaemonSets | Resource::ReplicaSets => {
                     let Some((group, kind)) = pod_source(resource) else { continue };
-                    let listed = shard.workloads.keys().filter(|id| id.group == group && id.kind == kind);
+                    // A workload that is being deleted makes no pods any more.
+                    let known = shard.workloads.keys().chain(shard.roots.keys());
+                    let listed = known.filter(|id| id.group == group && id.kind == kind);
                     listed.for_each(|id| add(&id.name));
                 }
             }

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use no502::{
     facts::{Facts, Namespace, Workload},
-    policy::{API_VERSION, Policies, PolicyStore},
+    policy::{API_VERSION, EXEMPTIONS_MAX, Policies, PolicyStore},
     preview::{Budget, preview},
 };
 use serde_json::{Value, json};
@@ -30,6 +30,8 @@ enum Layout {
     AllForAll,
     /// The same, but each namespace is left out by one of them: no two share what is worked out.
     AllButOne,
+    /// As for teams, and each has as many exemptions as may be.
+    Exempt,
     /// One for the cluster, and the rest in one namespace, each for its own workloads.
     OneNamespace,
 }
@@ -40,6 +42,7 @@ pub(crate) fn policies() {
         (Layout::Teams, "500 for the cluster by team, one in each namespace"),
         (Layout::AllForAll, "1,000 for every namespace"),
         (Layout::OneNamespace, "999 in one namespace, each for other workloads"),
+        (Layout::Exempt, "as the first, each with 256 exemptions"),
     ] {
         resolution(layout, name);
     }
@@ -48,6 +51,10 @@ pub(crate) fn policies() {
     rebuild(Layout::AllForAll, "a policy of every namespace, among 1,000 such", 0);
     rebuild(Layout::AllButOne, "the same, each namespace left out by one of them", 999);
     rebuild(Layout::OneNamespace, "the one of the cluster", 0);
+    rebuild(Layout::Teams, "the one of a namespace", 507);
+    rebuild(Layout::OneNamespace, "one of the 999 of a namespace", 507);
+    rebuild(Layout::Exempt, "a policy of one team, each with 256 exemptions", 7);
+    relabel(Layout::AllForAll, "the labels of a namespace, 1,000 for every namespace");
 }
 
 /// What writing a policy costs that changes something for everybody. On a thread of its own, and ended after 200 ms.
@@ -105,6 +112,20 @@ fn rebuild(layout: Layout, name: &str, changed: usize) {
     line(name, &format!("{} ({})", duration(cost.best_ns), duration(cost.median_ns)), cost.median_ns, Some(REBUILD));
 }
 
+fn relabel(layout: Layout, name: &str) {
+    let mut store = store(layout);
+    store.policies();
+    let mut turn = 0;
+    let cost = repeat(15, || {
+        turn += 1;
+        // Every second time back to what it was.
+        let namespace = namespace(7 + turn % 2);
+        store.set_namespace(&namespace_name(7).into(), Some(&namespace.labels));
+        store.policies()
+    });
+    line(name, &format!("{} ({})", duration(cost.best_ns), duration(cost.median_ns)), cost.median_ns, Some(REBUILD));
+}
+
 fn store(layout: Layout) -> PolicyStore {
     let mut store = PolicyStore::default();
     for index in 0..NAMESPACES {
@@ -125,7 +146,7 @@ fn policy(layout: Layout, index: usize) -> Value {
         "injection": { "preStop": { "sleepSeconds": index % 100 }, "readiness": { "mode": "inject" } },
     });
     let is_cluster = match layout {
-        Layout::Teams => index < POLICIES / 2,
+        Layout::Teams | Layout::Exempt => index < POLICIES / 2,
         Layout::AllForAll | Layout::AllButOne => true,
         Layout::OneNamespace => index == 0,
     };
@@ -137,10 +158,13 @@ fn policy(layout: Layout, index: usize) -> Value {
         };
         let metadata = json!({ "name": name, "namespace": namespace_name(namespace) });
         let spec = json!({ "workloadSelector": selector, "settings": settings });
-        return json!({ "apiVersion": API_VERSION, "kind": "RolloutPolicy", "metadata": metadata, "spec": spec });
+        return with_exemptions(
+            layout,
+            json!({ "apiVersion": API_VERSION, "kind": "RolloutPolicy", "metadata": metadata, "spec": spec }),
+        );
     }
     let selector = match layout {
-        Layout::Teams => json!({ "matchLabels": { "team": format!("team-{}", index % 50) } }),
+        Layout::Teams | Layout::Exempt => json!({ "matchLabels": { "team": format!("team-{}", index % 50) } }),
         Layout::AllButOne => {
             let key = "kubernetes.io/metadata.name";
             json!({ "matchExpressions": [{ "key": key, "operator": "NotIn", "values": [namespace_name(index)] }] })
@@ -155,7 +179,22 @@ fn policy(layout: Layout, index: usize) -> Value {
         "bounds": bounds,
         "locked": ["actions.prestop-no-delay"],
     });
-    json!({ "apiVersion": API_VERSION, "kind": "ClusterRolloutPolicy", "metadata": { "name": name }, "spec": spec })
+    let metadata = json!({ "name": name });
+    with_exemptions(
+        layout,
+        json!({ "apiVersion": API_VERSION, "kind": "ClusterRolloutPolicy", "metadata": metadata, "spec": spec }),
+    )
+}
+
+fn with_exemptions(layout: Layout, mut policy: Value) -> Value {
+    if layout == Layout::Exempt {
+        let exemption = |index: usize| {
+            let target = json!({ "kind": "Service", "name": format!("legacy-{index}-*") });
+            json!({ "rule": "prestop-no-delay", "target": target, "reason": "known", "expires": "2099-01-01T00:00:00Z" })
+        };
+        policy["spec"]["exemptions"] = (0..EXEMPTIONS_MAX).map(exemption).collect();
+    }
+    policy
 }
 
 fn namespace_name(index: usize) -> String {

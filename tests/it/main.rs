@@ -70,6 +70,7 @@ mod oracle;
 mod policy_audit;
 mod policy_cases;
 mod policy_cli;
+mod policy_edges;
 mod policy_laws;
 mod policy_live;
 mod policy_published;

@@ -2,18 +2,20 @@
 //! escapes a bound or a lock, and nothing that anybody writes makes us panic. A second, slower resolution, written from the manual
 //! page alone, has to agree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use no502::{
     facts::{Facts, Labels, Namespace, Workload},
     policy::{Effective, Field, FieldValue, Mode, Policies, PolicyName, PolicyStore, ReadPolicy, Shape, Source},
+    rule::ObjectName,
 };
 use proptest::{prelude::*, test_runner::TestCaseError};
 use serde_json::{Value, json};
 use smol_str::SmolStr;
 
 use crate::{
-    policy_worlds::{self, NAMESPACE, PolicyWorld},
+    policy_worlds::{self, EXEMPT_RULES, NAMESPACE, PolicyWorld},
     properties::check_cases,
     stage,
     worlds::{Dice, Object},
@@ -33,6 +35,7 @@ fn every_set_of_policies_obeys_the_laws() {
         one_source_each(&policies, &namespace, &workload, &effective)?;
         a_second_opinion_agrees(&world, &namespace, &workload, &effective)?;
         nothing_escapes(&world, &namespace, &effective)?;
+        exemptions_count_as_the_manual_says(&world, &namespace, &effective)?;
         garbage_is_told(&world, &mut dice)
     });
 }
@@ -183,8 +186,13 @@ fn a_second_opinion_agrees(
         let is_locked = cluster.iter().any(|it| locks(it, &path));
         if !is_locked {
             value = annotation(field, &world.namespace.0["metadata"]["annotations"], true).unwrap_or(value);
+            let holds_profile = cluster.iter().any(|it| locks(it, "profile"))
+                || bounds(&cluster, Field::Profile).iter().any(|(low, _)| low.is_some_and(|it| it > 0));
             for policy in &own {
-                value = setting(policy, field).unwrap_or(value);
+                let wanted = setting(policy, field);
+                // Where the profile is held, actions can only be made stronger.
+                let is_weaker = field.rule().is_some() && wanted != Some(json!("deny"));
+                value = wanted.filter(|_| !(holds_profile && is_weaker)).unwrap_or(value);
             }
             value = annotation(field, &workload_annotations, false).unwrap_or(value);
         }
@@ -367,6 +375,50 @@ fn nothing_escapes(world: &PolicyWorld, namespace: &Namespace, effective: &Effec
                 prop_assert!(low.is_none_or(|it| it <= rank) && high.is_none_or(|it| rank <= it), "{}", path);
             }
         }
+    }
+    Ok(())
+}
+
+/// The exemptions of the cluster count until they end; those of the namespace unless exemptions or the rule's action is locked, and
+/// while they end early enough.
+fn exemptions_count_as_the_manual_says(
+    world: &PolicyWorld,
+    namespace: &Namespace,
+    effective: &Effective,
+) -> Result<(), TestCaseError> {
+    let now = stage::now();
+    let cluster = cluster_policies(world, namespace);
+    let own = latest(&world.policies).into_iter();
+    let own: Vec<&Value> =
+        own.filter(|it| it["kind"] == "RolloutPolicy" && it["metadata"]["namespace"] == NAMESPACE).collect();
+    let days = cluster.iter().flat_map(|it| it["spec"]["bounds"].as_array().into_iter().flatten());
+    let days = days.filter(|it| it["field"] == "exemptionDays").filter_map(|it| it["max"].as_i64()).min();
+    let object = ObjectName {
+        kind: "Deployment".into(),
+        namespace: NAMESPACE.into(),
+        name: "web".into(),
+        ..ObjectName::default()
+    };
+    for rule in EXEMPT_RULES {
+        let is_locked = cluster.iter().any(|it| locks(it, &format!("actions.{rule}")) || locks(it, "exemptions"));
+        let mut expected = BTreeSet::new();
+        for policy in cluster.iter().chain(&own) {
+            let is_own = policy["kind"] == "RolloutPolicy";
+            for (index, exemption) in policy["spec"]["exemptions"].as_array().into_iter().flatten().enumerate() {
+                let expires: Timestamp = exemption["expires"].as_str().unwrap().parse().unwrap();
+                let ends_early_enough = days.is_none_or(|days| expires.duration_since(now).as_hours() <= days * 24);
+                let is_for = exemption["rule"] == rule
+                    && exemption["target"]["kind"] == "Deployment"
+                    && exemption["target"]["name"] != "api";
+                if is_for && now < expires && !(is_own && (is_locked || !ends_early_enough)) {
+                    expected.insert((is_own, name(policy).to_owned(), index));
+                }
+            }
+        }
+        let found = effective.exemptions_from(rule, &object, now).into_iter();
+        let found: BTreeSet<_> =
+            found.map(|it| (!it.policy.namespace.is_empty(), it.policy.name.to_string(), it.index)).collect();
+        prop_assert_eq!(found, expected, "{}", rule);
     }
     Ok(())
 }

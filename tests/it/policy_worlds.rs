@@ -2,7 +2,7 @@
 //! bound and lock each other.
 
 use no502::{
-    policy::{API_VERSION, Field, Shape},
+    policy::{API_VERSION, EXEMPTION_DAYS, EXEMPTIONS, Field, Shape},
     rules,
 };
 use serde_json::{Map, Value, json};
@@ -44,15 +44,23 @@ pub(crate) fn policy(dice: &mut Dice, index: usize) -> Value {
         }
         if dice.chance(40) {
             let lock = |dice: &mut Dice| {
+                if dice.chance(20) {
+                    return EXEMPTIONS.to_owned();
+                }
                 if dice.chance(15) { dice.pick(&Field::GROUPS).to_owned() } else { field(dice).path().into_owned() }
             };
             let locked: Vec<String> = (0..=dice.below(3)).map(|_| lock(dice)).collect();
             spec.insert("locked".to_owned(), json!(locked));
         }
+        if dice.chance(20) {
+            spec.insert("exemptions".to_owned(), exemptions(dice));
+        }
         return json!({ "apiVersion": API_VERSION, "kind": "ClusterRolloutPolicy", "metadata": { "name": name }, "spec": spec });
     }
     if dice.chance(40) {
         spec.insert("workloadSelector".to_owned(), selector(dice, &["app"]));
+    } else if dice.chance(50) {
+        spec.insert("exemptions".to_owned(), exemptions(dice));
     }
     // One of another namespace says nothing here.
     let namespace = dice.pick(&[NAMESPACE, NAMESPACE, NAMESPACE, "till"]);
@@ -112,7 +120,34 @@ fn bounds(dice: &mut Dice) -> Value {
         }
         bound
     };
-    Value::Array((0..=dice.below(2)).map(|_| bound(dice)).collect())
+    let mut bounds: Vec<Value> = (0..=dice.below(2)).map(|_| bound(dice)).collect();
+    if dice.chance(40) {
+        bounds.push(json!({ "field": EXEMPTION_DAYS, "max": dice.pick(&[10, 100]) }));
+    }
+    Value::Array(bounds)
+}
+
+/// Rules that exemptions are from.
+pub(crate) const EXEMPT_RULES: [&str; 2] = ["service-selects-nothing", "probe-port-unresolved"];
+
+/// Expired, soon, in a year; the tests' clock stands in November 2026.
+fn exemptions(dice: &mut Dice) -> Value {
+    let exemption = |dice: &mut Dice| {
+        let mut target = json!({
+            "kind": dice.pick(&["Deployment", "Deployment", "Service"]),
+            "name": dice.pick(&["web", "*", "w?b", "*b", "api"]),
+        });
+        if dice.chance(25) {
+            target["container"] = json!(dice.pick(&["web", "proxy"]));
+        }
+        json!({
+            "rule": dice.pick(&EXEMPT_RULES),
+            "target": target,
+            "reason": "known",
+            "expires": dice.pick(&["2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z", "2026-12-30T00:00:00Z", "2027-11-01T00:00:00Z"]),
+        })
+    };
+    Value::Array((0..=dice.below(3)).map(|_| exemption(dice)).collect())
 }
 
 fn selector(dice: &mut Dice, keys: &[&str]) -> Value {

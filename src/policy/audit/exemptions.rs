@@ -1,10 +1,12 @@
 //! What is to be said about the exemptions of one policy.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use smol_str::SmolStr;
 
 use super::{Used, findings::Findings};
-use crate::policy::{Entry, Exemption, Limits, Standing};
+use crate::policy::{Effective, Entry, Exemption, Limits, Standing, set::OWN_EXEMPTIONS_MAX};
 
 /// An exemption is announced so many days before it ends.
 pub const EXPIRES_SOON_DAYS: i64 = 7;
@@ -77,7 +79,10 @@ pub(super) struct Judged {
     pub(super) remarks: Vec<ExemptionRemark>,
 }
 
-pub(super) fn judge(entry: &Entry, limits: &Limits, needs: &Needs<'_>, now: Timestamp) -> Judged {
+/// `effective` is what is in force in the policy's own namespace; one of the cluster has none.
+pub(super) fn judge(entry: &Entry, effective: Option<&Effective>, needs: &Needs<'_>, now: Timestamp) -> Judged {
+    let no_limits = Limits::default();
+    let limits = effective.map_or(&no_limits, |it| &it.limits);
     let Judged { mut counts, mut in_force, mut remarks } = Judged::default();
     let soon = now.checked_add(SignedDuration::from_hours(24 * EXPIRES_SOON_DAYS)).unwrap_or(Timestamp::MAX);
     for exemption in &entry.policy.exemptions {
@@ -98,6 +103,13 @@ pub(super) fn judge(entry: &Entry, limits: &Limits, needs: &Needs<'_>, now: Time
                 remark(RemarkKind::NotInForce, not_in_force(exemption, limits, standing));
                 continue;
             }
+            Standing::Active if effective.is_some_and(|it| it.leaves_out(exemption)) => {
+                counts.not_in_force += 1;
+                let text = "is not in force: the RolloutPolicies of this namespace have more than";
+                let fix = "those of the policies whose names come first do; remove some";
+                remark(RemarkKind::NotInForce, format!("{text} the {OWN_EXEMPTIONS_MAX} that count; {fix}"));
+                continue;
+            }
             Standing::Active => {
                 counts.active += 1;
                 in_force.push(exemption.index);
@@ -115,6 +127,14 @@ pub(super) fn judge(entry: &Entry, limits: &Limits, needs: &Needs<'_>, now: Time
     }
     remarks.sort_unstable();
     Judged { counts, in_force, remarks }
+}
+
+impl Effective {
+    /// True for an exemption of the namespace that is beyond those that count.
+    fn leaves_out(&self, exemption: &Arc<Exemption>) -> bool {
+        let [_, own] = &self.exemptions;
+        own.len() >= OWN_EXEMPTIONS_MAX && !own.iter().any(|it| Arc::ptr_eq(it, exemption))
+    }
 }
 
 fn not_in_force(exemption: &Exemption, limits: &Limits, standing: Standing) -> String {
