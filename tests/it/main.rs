@@ -61,6 +61,7 @@ mod fix_life;
 mod fix_live;
 mod fix_paths;
 mod fix_styles;
+mod forbidden;
 mod injection_laws;
 mod injections;
 mod kube_api;

@@ -1,6 +1,9 @@
 //! What the audit says about policies and their exemptions, over clusters of manifests.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use no502::{
@@ -8,9 +11,14 @@ use no502::{
     policy::{Installation, Policies, PolicyName, PolicyStatus, PolicyStore, RemarkKind, Used, audit},
     snapshot::Snapshot,
 };
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::stage::{cluster, facts, now};
+use crate::{
+    properties::check_cases,
+    stage::{cluster, facts, now},
+    worlds::Dice,
+};
 
 /// A cluster policy where `namespace` is empty.
 pub(crate) fn policy(namespace: &str, name: &str, generation: i64, spec: &Value) -> Value {
@@ -36,15 +44,19 @@ pub(crate) fn namespace(name: &str, labels: &Value) -> Value {
 /// The policies of these objects, applied in their order, for the Namespaces of `world`.
 pub(crate) fn in_force(world: &[Value], policies: &[Value]) -> Policies {
     let mut store = PolicyStore::new(Installation::default());
+    set_namespaces(&mut store, world);
+    for policy in policies {
+        store.apply(policy);
+    }
+    store.policies()
+}
+
+fn set_namespaces(store: &mut PolicyStore, world: &[Value]) {
     for object in world {
         if let Facts::Namespace(namespace) = facts(object) {
             store.set_namespace(&namespace.meta.name, Some(&namespace.labels));
         }
     }
-    for policy in policies {
-        store.apply(policy);
-    }
-    store.policies()
 }
 
 struct Audit {
@@ -94,6 +106,37 @@ fn a_policy_that_is_in_force_says_so_and_where() {
     assert_eq!(status.remarks, []);
     let own = Audit::new(&world, &[policy("shop", "a", 1, &json!({}))]);
     assert_eq!(own.of("shop", "a").namespaces_matched, None);
+}
+
+#[test]
+fn where_nothing_is_reviewed_nothing_is_in_force() {
+    let world: Vec<Value> =
+        ["kube-system", "no502-system", "shop"].iter().map(|it| namespace(it, &json!({ "name": it }))).collect();
+    let selects = |name: &str| json!({ "namespaceSelector": { "matchLabels": { "name": name } } });
+    let policies = [
+        policy("", "all", 1, &json!({})),
+        policy("", "nobody", 1, &selects("shpo")),
+        policy("", "system", 1, &selects("kube-system")),
+        policy("", "shop", 1, &selects("shop")),
+        policy("kube-system", "own", 1, &json!({})),
+        policy("no502-system", "own", 1, &json!({})),
+        policy("unheard-of", "own", 1, &json!({})),
+    ];
+    let audit = Audit::new(&world, &policies);
+    for (namespace, name, reason, message, matched) in [
+        ("", "all", "InForce", "all of it is in force", Some(1)),
+        ("", "nobody", "NoNamespace", "it selects no namespace", Some(0)),
+        ("", "system", "NotReviewed", "nothing is reviewed in the namespaces that it selects", Some(0)),
+        ("", "shop", "InForce", "all of it is in force", Some(1)),
+        ("kube-system", "own", "NotReviewed", "nothing is reviewed in this namespace", None),
+        ("no502-system", "own", "NotReviewed", "nothing is reviewed in this namespace", None),
+        ("unheard-of", "own", "InForce", "all of it is in force", None),
+    ] {
+        let status = audit.of(namespace, name);
+        let degraded = (status.degraded.is_true, status.degraded.reason, &*status.degraded.message);
+        assert_eq!(degraded, (false, reason, message), "{namespace}/{name}");
+        assert_eq!(status.namespaces_matched, matched, "{namespace}/{name}");
+    }
 }
 
 #[test]
@@ -284,6 +327,97 @@ fn exemptions_have_their_time_and_their_limits() {
     // The cluster's own know no limits.
     let audit = Audit::new(&world, &[policy("", "limits", 1, &limits), policy("", "e", 1, &list)]);
     assert_eq!((audit.of("", "e").exemptions.not_in_force, audit.of("", "e").exemptions.active), (0, 4));
+}
+
+#[test]
+fn exemptions_beyond_those_that_count_are_not_in_force() {
+    let world = [namespace("shop", &json!({}))];
+    let list = |count: usize| {
+        let one = |number| exemption("readiness-missing", "Deployment", &format!("web{number}"), &days(20));
+        json!({ "exemptions": (0..count).map(one).collect::<Vec<_>>() })
+    };
+    let audit = Audit::new(&world, &[policy("shop", "a", 1, &list(250)), policy("shop", "b", 1, &list(9))]);
+    assert_eq!(audit.of("shop", "a").exemptions.active, 250);
+    let status = audit.of("shop", "b");
+    assert_eq!((status.exemptions.active, status.exemptions.not_in_force), (6, 3));
+    let text = "is not in force: the RolloutPolicies of this namespace have more than the 256 that count";
+    assert!(status.remarks[0].text.contains(text), "{}", status.remarks[0].text);
+    let own_place = Audit::new(&world, &[policy("shop", "a", 1, &list(250)), policy("till", "b", 1, &list(9))]);
+    assert_eq!(own_place.of("till", "b").exemptions.active, 9);
+}
+
+/// What is known after many changes is what a process knows that starts anew.
+#[test]
+fn an_audit_does_not_depend_on_what_was_before() {
+    const HISTORIES: u32 = 200;
+    const CHANGES: usize = 30;
+    let world = [
+        namespace("shop", &json!({ "team": "a" })),
+        namespace("till", &json!({ "team": "b" })),
+        namespace("kube-system", &json!({ "team": "a" })),
+        deployment("shop", "web"),
+        deployment("till", "web"),
+        service("shop", "ghost", "gone"),
+    ];
+    let snapshot = cluster(&world);
+    check_cases(
+        HISTORIES,
+        |dice| dice.clone(),
+        |mut dice| {
+            let mut store = PolicyStore::new(Installation::default());
+            set_namespaces(&mut store, &world);
+            let mut objects: BTreeMap<PolicyName, Value> = BTreeMap::new();
+            for change in 0..CHANGES {
+                let place = dice.pick(&["", "", "shop", "till"]);
+                let name = named(place, dice.pick(&["a", "b", "c", "d", "e"]));
+                if dice.chance(30) {
+                    store.remove(&name);
+                    objects.remove(&name);
+                } else {
+                    let object =
+                        policy(place, &name.name, i64::try_from(change).unwrap(), &random_spec(&mut dice, place));
+                    store.apply(&object);
+                    objects.insert(name, object);
+                }
+                let grown = audit(&store.policies(), &snapshot, &Used::default(), now());
+                let objects: Vec<Value> = objects.values().cloned().collect();
+                let fresh = audit(&in_force(&world, &objects), &snapshot, &Used::default(), now());
+                prop_assert_eq!(grown, fresh, "change {}: {:?}", change, objects);
+            }
+            Ok(())
+        },
+    );
+}
+
+/// One that can be read: of those that cannot, the last good version depends on what was before.
+fn random_spec(dice: &mut Dice, place: &str) -> Value {
+    let mut spec = json!({ "priority": dice.pick(&[0, 0, 1, 2]) });
+    if dice.chance(70) {
+        spec["settings"]["profile"] = json!(dice.pick(&["advise", "standard", "strict"]));
+    }
+    if dice.chance(50) {
+        spec["settings"]["injection"]["preStop"]["sleepSeconds"] = json!(dice.pick(&[5, 10, 60]));
+    }
+    if !place.is_empty() {
+        if dice.chance(40) {
+            spec["workloadSelector"] = json!({ "matchLabels": { "app": "web" } });
+        } else if dice.chance(60) {
+            let kind = dice.pick(&[("service-selects-nothing", "Service"), ("probe-port-unresolved", "Deployment")]);
+            spec["exemptions"] = json!([exemption(kind.0, kind.1, "*", &days(dice.pick(&[-1, 3, 90])))]);
+        }
+        return spec;
+    }
+    if dice.chance(60) {
+        spec["namespaceSelector"] = json!({ "matchLabels": { "team": dice.pick(&["a", "b", "c"]) } });
+    }
+    if dice.chance(30) {
+        let field = "injection.preStop.sleepSeconds";
+        spec["bounds"] = json!([{ "field": field, "min": dice.pick(&[1, 20]), "max": dice.pick(&[30, 20]) }]);
+    }
+    if dice.chance(30) {
+        spec["locked"] = json!([dice.pick(&["profile", "exemptions", "actions"])]);
+    }
+    spec
 }
 
 /// 5,000 workloads in 500 namespaces, 1,000 policies, 1,000 exemptions. A debug build is some ten times slower than a release.

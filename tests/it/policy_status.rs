@@ -8,6 +8,8 @@ use no502::{
     metrics::Metrics,
     policy::{Installation, PolicyName, PolicyStore},
     policy_status::{Pass, StatusWriter, Stored, UsedExemptions},
+    review::Summary,
+    server::{Live, Reviewer as _},
     watch::Published,
 };
 use serde_json::{Value, json};
@@ -419,6 +421,36 @@ async fn a_kind_whose_status_is_forbidden_keeps_nothing_else_waiting() {
     assert_eq!(replica.counter("no502_policy_status_errors_total"), 3);
     api.refuse(CLUSTER_POLICIES, None);
     assert_eq!(replica.look(now()).await, written(5, 0));
+}
+
+#[tokio::test]
+async fn only_a_real_write_needs_an_exemption_and_needs_the_one_that_it_was_given() {
+    let api = KubeApi::default();
+    store(&api, exempting("e", 1, in_days(90)));
+    let mut replica = Replica::new(&api, &[]);
+    replica.hear();
+    let exemption = Arc::clone(&replica.published.policies.load().entry(&e()).unwrap().policy.exemptions[0]);
+    let live = Live { used: Arc::clone(&replica.used), metrics: Arc::clone(&replica.metrics), ..Live::default() };
+    let mut summary = Summary { allowed: true, dry_run: true, exemptions: vec![exemption], ..Summary::default() };
+    live.answered(&summary);
+    replica.look(now()).await;
+    let used = || condition(&status(&api, "e"), "ExemptionsUsed")["message"].to_string();
+    assert!(!used().contains("needed by a write"), "a dry run: {}", used());
+
+    // A newer version is in force when the answer has been given.
+    let mut edited = exempting("e", 2, in_days(90));
+    let other = edited["spec"]["exemptions"][0].clone();
+    edited["spec"]["exemptions"].as_array_mut().unwrap().insert(0, other);
+    edited["spec"]["exemptions"][0]["target"]["name"] = json!("other");
+    store(&api, edited);
+    replica.hear();
+    summary.dry_run = false;
+    live.answered(&summary);
+    replica.look(now()).await;
+    let expected =
+        "exemptions[0] e1580962 since 2026-11-20; exemptions[1] e8bb4559 since 2026-11-20, needed by a write on";
+    assert!(used().contains(expected), "{}", used());
+    assert_eq!(replica.counter("no502_exemption_uses_total{rule=\"service-selects-nothing\"}"), 1);
 }
 
 #[tokio::test]
