@@ -49,6 +49,7 @@ enum Sent {
 /// News of one policy whose status is not written yet.
 #[derive(Default)]
 struct News {
+    uid: String,
     /// What needs no more care.
     done: Vec<Happening>,
     failed_passes: u32,
@@ -100,7 +101,8 @@ impl Teller {
         (pass, complaints): (&mut Pass, &mut Complaints),
     ) -> bool {
         let happenings = events::happenings(&stored.status, status);
-        let mut news = self.news.remove(name).unwrap_or_default();
+        let known = self.news.remove(name).filter(|it| it.uid == stored.uid);
+        let mut news = known.unwrap_or_else(|| News { uid: stored.uid.clone(), ..News::default() });
         news.done.retain(|it| happenings.contains(it));
         let mut last = Sent::Done;
         for happening in happenings {
@@ -146,10 +148,14 @@ impl Teller {
                 self.owed.push_back((name, event));
             }
         }
-        if self.has_succeeded {
-            self.failed_passes = 0;
-        } else if self.failures_left < FAILURES_PER_PASS_MAX {
-            self.failed_passes = self.failed_passes.saturating_add(1);
+        match (self.has_succeeded, self.failures_left < FAILURES_PER_PASS_MAX) {
+            (true, false) => {
+                self.failed_passes = 0;
+                complaints.settle(SUBJECT);
+            }
+            (true, true) => self.failed_passes = 0,
+            (false, true) => self.failed_passes = self.failed_passes.saturating_add(1),
+            (false, false) => {}
         }
     }
 
@@ -172,7 +178,6 @@ impl Teller {
         self.requests_left = left;
         let (code, problem) = match time::timeout(WRITE_MAX, events::create(self.client.clone(), event)).await {
             Ok(Ok(is_new)) => {
-                complaints.settle(SUBJECT);
                 self.has_succeeded = true;
                 if is_new {
                     pass.events += 1;

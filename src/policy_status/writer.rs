@@ -125,6 +125,14 @@ fn look(published: &Published, used: &UsedExemptions, metrics: &Metrics, now: Ti
     Look { names: objects.into_keys().collect(), differing }
 }
 
+/// What became of the writes of one kind in one pass.
+#[derive(Debug, Default)]
+struct Tally {
+    written: usize,
+    /// Forbidden, or without an answer.
+    failed: usize,
+}
+
 /// What became of a write.
 enum Outcome {
     Written,
@@ -187,10 +195,11 @@ impl StatusWriter {
         };
         self.written.retain(|name, _| names.contains(name));
         self.teller.begin(&names);
-        let mut forbidden: BTreeMap<&'static str, usize> = BTreeMap::new();
+        let mut tallies: BTreeMap<&'static str, Tally> = BTreeMap::new();
         for wanted in differing {
             let kind = wanted.name.kind();
-            if !self.is_worth_writing(&wanted) || forbidden.get(kind) == Some(&FORBIDDEN_PER_PASS_MAX) {
+            let tally = tallies.entry(kind).or_default();
+            if !self.is_worth_writing(&wanted) || tally.failed >= FORBIDDEN_PER_PASS_MAX {
                 continue;
             }
             let Wanted { name, stored, status, .. } = &wanted;
@@ -202,10 +211,17 @@ impl StatusWriter {
             let outcome = self.write(&wanted).await;
             self.account(&wanted.name, &outcome, &mut pass);
             match outcome {
-                Outcome::Forbidden(_) => *forbidden.entry(kind).or_default() += 1,
-                Outcome::Failed(_) => break,
-                Outcome::Written | Outcome::Conflict | Outcome::Refused(_) => {}
+                Outcome::Written => tally.written += 1,
+                Outcome::Forbidden(_) => tally.failed += 1,
+                Outcome::Failed(_) => {
+                    tally.failed += 1;
+                    break;
+                }
+                Outcome::Conflict | Outcome::Refused(_) => {}
             }
+        }
+        for (kind, _) in tallies.iter().filter(|(_, it)| it.written > 0 && it.failed == 0) {
+            self.complaints.settle(kind);
         }
         self.teller.end(&mut pass, &mut self.complaints).await;
         pass
@@ -217,7 +233,6 @@ impl StatusWriter {
             Outcome::Written => {
                 pass.written += 1;
                 self.teller.settle(name);
-                self.complaints.settle(kind);
                 self.complaints.settle(&of_this_one);
                 return;
             }

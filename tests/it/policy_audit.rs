@@ -1,9 +1,6 @@
 //! What the audit says about policies and their exemptions, over clusters of manifests.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use no502::{
@@ -11,14 +8,9 @@ use no502::{
     policy::{Installation, Policies, PolicyName, PolicyStatus, PolicyStore, RemarkKind, Used, audit},
     snapshot::Snapshot,
 };
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::{
-    properties::check_cases,
-    stage::{cluster, facts, now},
-    worlds::Dice,
-};
+use crate::stage::{cluster, facts, now};
 
 /// A cluster policy where `namespace` is empty.
 pub(crate) fn policy(namespace: &str, name: &str, generation: i64, spec: &Value) -> Value {
@@ -33,7 +25,7 @@ pub(crate) fn policy(namespace: &str, name: &str, generation: i64, spec: &Value)
     policy
 }
 
-fn named(namespace: &str, name: &str) -> PolicyName {
+pub(crate) fn named(namespace: &str, name: &str) -> PolicyName {
     PolicyName { namespace: namespace.into(), name: name.into() }
 }
 
@@ -51,7 +43,7 @@ pub(crate) fn in_force(world: &[Value], policies: &[Value]) -> Policies {
     store.policies()
 }
 
-fn set_namespaces(store: &mut PolicyStore, world: &[Value]) {
+pub(crate) fn set_namespaces(store: &mut PolicyStore, world: &[Value]) {
     for object in world {
         if let Facts::Namespace(namespace) = facts(object) {
             store.set_namespace(&namespace.meta.name, Some(&namespace.labels));
@@ -85,11 +77,11 @@ impl Audit {
     }
 }
 
-fn days(days: i64) -> String {
+pub(crate) fn days(days: i64) -> String {
     (now() + SignedDuration::from_hours(24 * days)).to_string()
 }
 
-fn exemption(rule: &str, kind: &str, name: &str, expires: &str) -> Value {
+pub(crate) fn exemption(rule: &str, kind: &str, name: &str, expires: &str) -> Value {
     json!({ "rule": rule, "target": { "kind": kind, "name": name }, "reason": "known", "expires": expires })
 }
 
@@ -238,7 +230,7 @@ pub(crate) fn deployment(namespace: &str, name: &str) -> Value {
     })
 }
 
-fn service(namespace: &str, name: &str, app: &str) -> Value {
+pub(crate) fn service(namespace: &str, name: &str, app: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service", "metadata": { "name": name, "namespace": namespace },
         "spec": { "selector": { "app": app }, "ports": [{ "port": 80, "targetPort": "http" }] },
@@ -344,80 +336,6 @@ fn exemptions_beyond_those_that_count_are_not_in_force() {
     assert!(status.remarks[0].text.contains(text), "{}", status.remarks[0].text);
     let own_place = Audit::new(&world, &[policy("shop", "a", 1, &list(250)), policy("till", "b", 1, &list(9))]);
     assert_eq!(own_place.of("till", "b").exemptions.active, 9);
-}
-
-/// What is known after many changes is what a process knows that starts anew.
-#[test]
-fn an_audit_does_not_depend_on_what_was_before() {
-    const HISTORIES: u32 = 200;
-    const CHANGES: usize = 30;
-    let world = [
-        namespace("shop", &json!({ "team": "a" })),
-        namespace("till", &json!({ "team": "b" })),
-        namespace("kube-system", &json!({ "team": "a" })),
-        deployment("shop", "web"),
-        deployment("till", "web"),
-        service("shop", "ghost", "gone"),
-    ];
-    let snapshot = cluster(&world);
-    check_cases(
-        HISTORIES,
-        |dice| dice.clone(),
-        |mut dice| {
-            let mut store = PolicyStore::new(Installation::default());
-            set_namespaces(&mut store, &world);
-            let mut objects: BTreeMap<PolicyName, Value> = BTreeMap::new();
-            for change in 0..CHANGES {
-                let place = dice.pick(&["", "", "shop", "till"]);
-                let name = named(place, dice.pick(&["a", "b", "c", "d", "e"]));
-                if dice.chance(30) {
-                    store.remove(&name);
-                    objects.remove(&name);
-                } else {
-                    let object =
-                        policy(place, &name.name, i64::try_from(change).unwrap(), &random_spec(&mut dice, place));
-                    store.apply(&object);
-                    objects.insert(name, object);
-                }
-                let grown = audit(&store.policies(), &snapshot, &Used::default(), now());
-                let objects: Vec<Value> = objects.values().cloned().collect();
-                let fresh = audit(&in_force(&world, &objects), &snapshot, &Used::default(), now());
-                prop_assert_eq!(grown, fresh, "change {}: {:?}", change, objects);
-            }
-            Ok(())
-        },
-    );
-}
-
-/// One that can be read: of those that cannot, the last good version depends on what was before.
-fn random_spec(dice: &mut Dice, place: &str) -> Value {
-    let mut spec = json!({ "priority": dice.pick(&[0, 0, 1, 2]) });
-    if dice.chance(70) {
-        spec["settings"]["profile"] = json!(dice.pick(&["advise", "standard", "strict"]));
-    }
-    if dice.chance(50) {
-        spec["settings"]["injection"]["preStop"]["sleepSeconds"] = json!(dice.pick(&[5, 10, 60]));
-    }
-    if !place.is_empty() {
-        if dice.chance(40) {
-            spec["workloadSelector"] = json!({ "matchLabels": { "app": "web" } });
-        } else if dice.chance(60) {
-            let kind = dice.pick(&[("service-selects-nothing", "Service"), ("probe-port-unresolved", "Deployment")]);
-            spec["exemptions"] = json!([exemption(kind.0, kind.1, "*", &days(dice.pick(&[-1, 3, 90])))]);
-        }
-        return spec;
-    }
-    if dice.chance(60) {
-        spec["namespaceSelector"] = json!({ "matchLabels": { "team": dice.pick(&["a", "b", "c"]) } });
-    }
-    if dice.chance(30) {
-        let field = "injection.preStop.sleepSeconds";
-        spec["bounds"] = json!([{ "field": field, "min": dice.pick(&[1, 20]), "max": dice.pick(&[30, 20]) }]);
-    }
-    if dice.chance(30) {
-        spec["locked"] = json!([dice.pick(&["profile", "exemptions", "actions"])]);
-    }
-    spec
 }
 
 /// 5,000 workloads in 500 namespaces, 1,000 policies, 1,000 exemptions. A debug build is some ten times slower than a release.
