@@ -19,7 +19,7 @@ impl Complaints {
             self.0.clear();
         }
         self.0.insert(subject.to_owned(), text.to_owned());
-        tracing::warn!(%problem, "{text}; trying again");
+        tracing::warn!(%problem, "{text}");
         true
     }
 

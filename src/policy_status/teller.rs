@@ -198,7 +198,7 @@ impl Teller {
         let text = if code == 403 {
             "no502 may not write Events about policies; apply the output of no502 manifests of this version"
         } else {
-            "Events about policies cannot be written"
+            "Events about policies cannot be written; trying again"
         };
         complaints.say(SUBJECT, text, &problem);
         Sent::Failed

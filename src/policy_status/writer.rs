@@ -240,12 +240,16 @@ impl StatusWriter {
                 pass.conflicts += 1;
                 return;
             }
-            Outcome::Refused(problem) => (&*of_this_one, format!("the status of {name} is refused"), problem),
+            Outcome::Refused(problem) => {
+                (&*of_this_one, format!("the status of {name} is refused; trying again"), problem)
+            }
             Outcome::Forbidden(problem) => {
                 let fix = "apply the output of no502 manifests of this version";
                 (kind, format!("no502 may not write the status of a {kind}; {fix}"), problem)
             }
-            Outcome::Failed(problem) => (kind, format!("the status of a {kind} cannot be written"), problem),
+            Outcome::Failed(problem) => {
+                (kind, format!("the status of a {kind} cannot be written; trying again"), problem)
+            }
         };
         pass.failed += 1;
         self.metrics.policies().status_failed();
