@@ -1,9 +1,12 @@
 //! The status of policy objects, and their Events: what [`crate::policy::audit`] finds, written into the cluster by whichever
 //! replica comes first. Nothing here is ever in the way of a review.
 
+mod complaints;
 mod document;
 mod events;
+mod known;
 mod objects;
+mod teller;
 mod used;
 mod writer;
 

@@ -6,7 +6,7 @@
 mod depth;
 mod request;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde::Serialize;
@@ -17,7 +17,7 @@ use crate::{
     facts::{Facts, Workload},
     inject::{Candidate, Injection, Notice, inject, sleep_was_dropped},
     link::Write,
-    policy::{Policies, PolicyName},
+    policy::{Exemption, Policies},
     preview::{Budget, preview},
     snapshot::Snapshot,
     verdict::{self, Requester, Verdict},
@@ -65,8 +65,8 @@ pub struct Summary {
     pub allowed: bool,
     /// The rules that spoke and what came of it: (rule id, `deny` | `warn` | `info` | `off`).
     pub findings: Vec<(&'static str, &'static str)>,
-    /// The exemptions that covered a finding: the policy, and their place in its list.
-    pub exemptions: Vec<(PolicyName, usize)>,
+    /// The exemptions that covered a finding.
+    pub exemptions: Vec<Arc<Exemption>>,
     /// The injections made or withheld: (injection, outcome).
     pub injections: Vec<(&'static str, &'static str)>,
     /// The settings of the namespace were not seen: it is so new that the watch has not told of it yet.

@@ -10,7 +10,7 @@ use crate::{
     facts::{BREAK_GLASS, Facts, Meta, Namespace, OWN_PREFIX, Workload, WorkloadForm},
     inject::{CONTAINERS_MAX, Candidate, inject},
     link::{self, Write},
-    policy::{Action, Effective, Exemption, Policies, PolicyName, break_glass},
+    policy::{Action, Effective, Exemption, Policies, break_glass},
     rule::{Cause, Check, Fault, Finding, Kind, ObjectName, Rule, Setting},
     rules,
     snapshot::{Resource, Snapshot, World},
@@ -35,8 +35,8 @@ pub struct Verdict {
     pub warnings: Vec<(Rank, String)>,
     /// Which rules spoke, and what came of it.
     pub outcomes: Vec<(&'static str, &'static str)>,
-    /// The exemptions that cover a finding: the policy, and their place in its list.
-    pub exemptions: Vec<(PolicyName, usize)>,
+    /// The exemptions that cover a finding.
+    pub exemptions: Vec<Arc<Exemption>>,
 }
 
 /// The controllers that take namespaces and orphans apart. A denial would stop them for ever (reference: rules K31).
@@ -286,13 +286,13 @@ struct Exemptions<'a> {
 }
 
 impl<'a> Exemptions<'a> {
-    fn of(&mut self, finding: &Finding, write: Write<'_>) -> Option<&'a Exemption> {
+    fn of(&mut self, finding: &Finding, write: Write<'_>) -> Option<&'a Arc<Exemption>> {
         self.effective.exemptions().next()?;
         let key = (finding.rule, finding.object.clone());
         let look = || self.effective.exemptions_from(finding.rule, &finding.object, self.now);
         let found = self.known.entry(key).or_insert_with(look);
         let container = container(finding, write);
-        found.iter().find(|it| it.is_for_container(container)).map(|it| &***it)
+        found.iter().find(|it| it.is_for_container(container)).copied()
     }
 }
 
@@ -303,7 +303,7 @@ impl Verdict {
         write: Write<'_>,
         cap: Option<&Cap>,
         effective: &Effective,
-        exemption: Option<&Exemption>,
+        exemption: Option<&Arc<Exemption>>,
     ) {
         let wanted = effective.action(finding.rule, finding.kind);
         let is_blamed = finding.cause == Cause::ThisWrite && !finding.is_softened;
@@ -315,7 +315,7 @@ impl Verdict {
         };
         let cap = cap.filter(|_| wanted == Action::Deny && is_deniable);
         self.outcomes.push((finding.rule, action.name()));
-        self.exemptions.extend(exemption.map(|it| (it.policy.clone(), it.index)));
+        self.exemptions.extend(exemption.cloned());
         match action {
             Action::Deny => self.denials.push(line(finding)),
             Action::Warn => {

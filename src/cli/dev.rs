@@ -1,7 +1,7 @@
 //! `no502 serve --dev`: a folder of manifests is the cluster, and a review that anyone can send is ready beside it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     convert::Infallible,
     io,
     net::SocketAddr,
@@ -17,7 +17,7 @@ use smol_str::SmolStr;
 use crate::{
     facts::{DEFAULT_NAMESPACE, Facts},
     manifest::{self, Document, Level, Loaded},
-    policy::{Installation, NAMESPACED_KIND, PolicyStore, ReadPolicy},
+    policy::{Installation, NAMESPACED_KIND, PolicyName, PolicyStore, ReadPolicy},
     snapshot::Store,
     watch::Published,
 };
@@ -33,12 +33,20 @@ const DEV_SERVER_MINOR: u32 = 37;
 pub(super) struct World {
     folder: Option<PathBuf>,
     published: Published,
-    /// Kept from one reading to the next, so that a policy with a typing mistake leaves its last good version in force.
+    /// Kept from one reading to the next, so that a policy with a typing mistake leaves its last good version in force, whether the
+    /// policy cannot be read or its file.
     policies: PolicyStore,
-    namespaces: BTreeSet<SmolStr>,
+    /// The policies and namespaces that there are, and the files that they are from.
+    origins: Origins,
     /// How often the folder was read: the generation of its policies.
     readings: i64,
     example: Option<Value>,
+}
+
+#[derive(Debug, Default)]
+struct Origins {
+    policies: BTreeMap<PolicyName, Arc<Path>>,
+    namespaces: BTreeMap<SmolStr, Arc<Path>>,
 }
 
 impl World {
@@ -49,7 +57,7 @@ impl World {
         installation: Installation,
     ) -> anyhow::Result<Self> {
         let policies = PolicyStore::new(installation);
-        let mut world = Self { folder, published, policies, namespaces: BTreeSet::new(), readings: 0, example: None };
+        let mut world = Self { folder, published, policies, origins: Origins::default(), readings: 0, example: None };
         if let Some(folder) = &world.folder
             && !folder.is_dir()
         {
@@ -98,44 +106,65 @@ impl World {
         self.example = services
             .into_iter()
             .find(|it| it["apiVersion"] == "v1" && it["kind"] == "Service" && it["spec"]["selector"].is_object());
-        self.load_policies(&loaded.documents);
+        self.load_policies(&loaded);
         self.published.snapshot.store(Arc::new(store.snapshot()));
         tracing::info!(objects = loaded.documents.len(), files = loaded.files, "world read");
     }
 
     /// Policies, and the labels of the namespaces that they are for.
-    fn load_policies(&mut self, documents: &[Document]) {
+    fn load_policies(&mut self, loaded: &Loaded) {
         self.readings += 1;
-        let mut namespaces = BTreeSet::new();
-        self.policies.start_list(true);
-        self.policies.start_list(false);
-        for document in documents {
+        let before = std::mem::take(&mut self.origins);
+        for document in &loaded.documents {
+            let file = Arc::clone(document.source().file());
             if let Ok(Facts::Namespace(namespace)) = Facts::read(document.json()) {
                 self.policies.set_namespace(&namespace.meta.name, Some(&namespace.labels));
-                namespaces.insert(namespace.meta.name);
+                self.origins.namespaces.insert(namespace.meta.name, file);
             } else if let Ok(object) = serde_json::from_str::<Value>(document.json()) {
-                self.load_policy(object, document);
+                self.load_policy(object, document, file);
             }
         }
-        self.policies.finish_list(true);
-        self.policies.finish_list(false);
-        for gone in self.namespaces.difference(&namespaces) {
-            self.policies.set_namespace(gone, None);
+        let errors = loaded.problems.iter().filter(|it| it.level == Level::Error).map(|it| &*it.location.file);
+        let unread: Vec<&Path> = errors.chain(loaded.unreadable.iter().map(|it| it.path.as_path())).collect();
+        // Nobody knows what is still in a file that cannot be read, or in a folder.
+        let may_be_there = |file: &Path| unread.iter().any(|it| file.starts_with(it));
+        for (name, file) in before.policies {
+            if self.origins.policies.contains_key(&name) {
+                continue;
+            }
+            if may_be_there(&file) {
+                tracing::warn!(namespace = %name.namespace, "{}: {name} stays as it was read last", file.display());
+                self.origins.policies.insert(name, file);
+            } else {
+                self.policies.remove(&name);
+            }
         }
-        self.namespaces = namespaces;
+        for (name, file) in before.namespaces {
+            if self.origins.namespaces.contains_key(&name) {
+                continue;
+            }
+            if may_be_there(&file) {
+                self.origins.namespaces.insert(name, file);
+            } else {
+                self.policies.set_namespace(&name, None);
+            }
+        }
         self.published.policies.store(Arc::new(self.policies.policies()));
     }
 
-    fn load_policy(&mut self, mut object: Value, document: &Document) {
+    fn load_policy(&mut self, mut object: Value, document: &Document, file: Arc<Path>) {
         let Some(read) = ReadPolicy::read(&object) else { return };
         for problem in &read.problems {
             tracing::warn!("{}: {} {problem}", document.locate(""), read.policy.name);
         }
+        let mut name = read.policy.name;
         object["metadata"]["generation"] = json!(self.readings);
-        if read.policy.name.namespace.is_empty() && object["kind"] == NAMESPACED_KIND {
+        if name.namespace.is_empty() && object["kind"] == NAMESPACED_KIND {
             object["metadata"]["namespace"] = json!(DEFAULT_NAMESPACE);
+            name.namespace = DEFAULT_NAMESPACE.into();
         }
         self.policies.apply(&object);
+        self.origins.policies.insert(name, file);
     }
 
     /// Every file with its size and age: enough to see an edit.

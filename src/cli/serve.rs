@@ -86,8 +86,9 @@ pub(super) struct Serve {
     world: Option<PathBuf>,
 }
 
-/// The client library logs every failure that it returns once more, and as errors even those that are tried again.
-const DEFAULT_LOG: &str = "info,kube_client=off";
+/// The client library logs every failure that it returns once more, and as errors even those that are tried again; its watches do
+/// the same with every try that is forbidden.
+const DEFAULT_LOG: &str = "info,kube_client=off,kube_runtime=off";
 
 /// Work beside the server that never ends by itself.
 type Background = Pin<Box<dyn Future<Output = std::convert::Infallible> + Send>>;

@@ -44,7 +44,7 @@ fn conditions() -> Json {
     let text = |max: usize, about: &str| json!({ "type": "string", "maxLength": max, "description": about });
     json!({
         "type": "array",
-        "description": "Accepted: all of the policy is in force. Degraded: some of it is not, or something in it is of no use.",
+        "description": "Accepted: every field could be read. Degraded: some of it is not in force. ExemptionsUsed: a write needed one of its exemptions; the message says since when each is in force, and when a write needed it last.",
         "maxItems": 8,
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["type"],
@@ -53,7 +53,7 @@ fn conditions() -> Json {
             "description": "One condition.",
             "required": ["type", "status", "reason", "message", "lastTransitionTime"],
             "properties": {
-                "type": text(316, "Accepted or Degraded."),
+                "type": text(316, "Accepted, Degraded or ExemptionsUsed."),
                 "status": { "type": "string", "enum": ["True", "False", "Unknown"], "description": "Whether it is so." },
                 "reason": text(1024, "Why, in a word."),
                 "message": text(32768, "Why, in a sentence."),

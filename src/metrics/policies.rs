@@ -36,6 +36,8 @@ pub struct PolicyMetrics {
     reloads: Counter,
     exemptions: Family<StateLabel, Gauge>,
     uses: Family<RuleLabel, Counter>,
+    status_errors: Counter,
+    event_errors: Counter,
 }
 
 impl PolicyMetrics {
@@ -51,7 +53,21 @@ impl PolicyMetrics {
             "Exemptions by state; those that expire soon and those that are unused are active as well",
             self.exemptions.clone(),
         );
-        registry.register("exemption_uses", "Findings of reviews that an exemption covered", self.uses.clone());
+        registry.register(
+            "exemption_uses",
+            "Findings of writes that an exemption covered, without dry runs",
+            self.uses.clone(),
+        );
+        registry.register(
+            "policy_status_errors",
+            "Writes of a policy's status that failed",
+            self.status_errors.clone(),
+        );
+        registry.register(
+            "policy_event_errors",
+            "Events about policies that could not be written",
+            self.event_errors.clone(),
+        );
     }
 
     /// Counts a change of policies that was put in force, and says how many there are of each state.
@@ -99,6 +115,16 @@ impl PolicyMetrics {
     pub fn exemption_used(&self, rule: &'static str) {
         self.uses.get_or_create(&RuleLabel { rule }).inc();
     }
+
+    /// Counts a status that could not be written.
+    pub fn status_failed(&self) {
+        self.status_errors.inc();
+    }
+
+    /// Counts an Event that could not be written.
+    pub fn event_failed(&self) {
+        self.event_errors.inc();
+    }
 }
 
 #[cfg(test)]
@@ -128,6 +154,7 @@ mod tests {
         let counts = |active, unused| ExemptionCounts { active, unused, ..ExemptionCounts::default() };
         metrics.policies().exemptions_are([counts(2, 1), counts(3, 0)].into_iter());
         metrics.policies().exemption_used("readiness-missing");
+        metrics.policies().status_failed();
         let text = metrics.encode(Timestamp::UNIX_EPOCH);
         for line in [
             r#"no502_policies{kind="ClusterRolloutPolicy",state="accepted"} 1"#,
@@ -139,6 +166,8 @@ mod tests {
             r#"no502_exemptions{state="unused"} 1"#,
             r#"no502_exemptions{state="expired"} 0"#,
             r#"no502_exemption_uses_total{rule="readiness-missing"} 1"#,
+            "no502_policy_status_errors_total 1",
+            "no502_policy_event_errors_total 0",
         ] {
             assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
         }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json, json};
 
-use super::used::{self, Days};
+use super::used::{self, Record};
 use crate::policy::{ExemptionCounts, Judgement, PolicyStatus};
 
 /// Most lines of `status.exemptionProblems`: as the schema has it.
@@ -22,12 +22,11 @@ pub(super) fn condition<'a>(status: &'a Json, name: &str) -> Option<&'a Json> {
 }
 
 /// The whole status. A condition whose status is what it was keeps its `lastTransitionTime`.
-pub(super) fn document(status: &PolicyStatus, days: Option<&Days>, stored: &Json, now: Timestamp) -> Json {
+pub(super) fn document(status: &PolicyStatus, record: Option<&Record>, stored: &Json, now: Timestamp) -> Json {
     let observed = status.observed_generation;
-    let used = days.filter(|it| !it.is_empty()).map(|it| Judgement {
-        is_true: true,
-        reason: "Used",
-        message: used::write(it),
+    let used = record.filter(|it| !it.is_empty()).map(|it| {
+        let is_true = used::is_any_needed(it);
+        Judgement { is_true, reason: if is_true { "Needed" } else { "NotNeeded" }, message: used::write(it) }
     });
     let written = |name: &'static str, judgement: &Judgement, observed: i64| {
         let word = if judgement.is_true { "True" } else { "False" };

@@ -32,9 +32,9 @@ const CLUSTER_EVENTS_NAMESPACE: &str = "default";
 /// Something that has just come about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Happening {
-    pub(super) reason: &'static str,
+    reason: &'static str,
     is_warning: bool,
-    pub(super) note: String,
+    note: String,
 }
 
 /// What the new status says that the stored one does not.
@@ -109,12 +109,12 @@ fn shortened(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
-/// Creates it; one that is there already has been told.
-pub(super) async fn tell(client: Client, event: &Event) -> Result<(), kube::Error> {
+/// Creates it; false for one that is there already.
+pub(super) async fn create(client: Client, event: &Event) -> Result<bool, kube::Error> {
     let namespace = event.metadata.namespace.as_deref().unwrap_or(CLUSTER_EVENTS_NAMESPACE);
     match Api::namespaced(client, namespace).create(&PostParams::default(), event).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
         Err(error) => Err(error),
     }
 }

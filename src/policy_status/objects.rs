@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde_json::Value as Json;
@@ -28,6 +31,7 @@ pub struct Stored {
 pub struct PolicyObjects {
     state: Mutex<State>,
     changed: Notify,
+    are_read: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +74,17 @@ impl PolicyObjects {
         }
         self.changed.notify_one();
         gone
+    }
+
+    /// Both lists have been read to their ends once, or cannot be read, and what they have is in force.
+    pub fn set_read(&self) {
+        self.are_read.store(true, Ordering::Release);
+    }
+
+    /// False while policies of the first lists are still to come.
+    #[must_use]
+    pub fn are_read(&self) -> bool {
+        self.are_read.load(Ordering::Acquire)
     }
 
     /// All of them at this moment.

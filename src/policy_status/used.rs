@@ -1,5 +1,5 @@
-//! The exemptions that writes needed lately. A replica sees only its own reviews, so each writes what it saw into the policy's
-//! status, and reads there what the others saw: all say the same then, also after a restart.
+//! Since when exemptions are in force, and when a write needed them last. A replica sees only its own reviews, so each writes what it
+//! saw into the policy's status, and reads there what the others saw: all say the same then, also after a restart.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,92 +11,121 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde_json::Value as Json;
 
 use super::{Stored, document::condition};
-use crate::policy::{Exemption, Policies, PolicyName, USED_FOR_DAYS, Used};
+use crate::policy::{Exemption, Policies, PolicyName, PolicyStatus, USED_FOR_DAYS, Used};
 
-/// Most exemptions that are remembered; those that come later are not.
+/// Most exemptions that are remembered; those that come later are not, and never called unused.
 const REMEMBERED_MAX: usize = 20_000;
 
 /// The condition that holds them.
 pub(super) const CONDITION: &str = "ExemptionsUsed";
 
-/// What an exemption is for. Its place in the list may change with any edit.
-type Need = String;
+/// What an exemption is for, as a number: its place in the list changes with any edit, its reason and its end may.
+type Mark = u32;
 
-/// The day on which each exemption of a policy was needed last, by its place in the list.
-pub(super) type Days = BTreeMap<usize, Date>;
+/// What is known of one exemption.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Life {
+    /// The day on which it was first seen in force.
+    since: Option<Date>,
+    /// The day of the last write that needed it.
+    needed: Option<Date>,
+}
+
+impl Life {
+    fn merge(&mut self, other: Self) {
+        self.since = self.since.into_iter().chain(other.since).min();
+        self.needed = self.needed.max(other.needed);
+    }
+
+    /// Nothing is known of an exemption that has just come, so that it is no reason to call it unused either.
+    fn is_spared(self, today: Date) -> bool {
+        let is_late = |day: Date| today.since(day).is_ok_and(|it| i64::from(it.get_days()) <= USED_FOR_DAYS);
+        self.since.max(self.needed).is_none_or(is_late)
+    }
+}
+
+/// The exemptions of one policy that are in force, by their place in its list.
+pub(super) type Record = BTreeMap<usize, (Mark, Life)>;
 
 /// What is remembered. Reviews write here.
 #[derive(Debug, Default)]
 pub struct UsedExemptions {
-    days: Mutex<BTreeMap<(PolicyName, Need), Date>>,
+    lives: Mutex<BTreeMap<(PolicyName, Mark), Life>>,
 }
 
 impl UsedExemptions {
-    /// A write needed these; gives their rules.
-    pub fn note(&self, policies: &Policies, exemptions: &[(PolicyName, usize)], now: Timestamp) -> Vec<&'static str> {
-        let mut rules = Vec::new();
-        for (name, index) in exemptions {
-            if let Some(exemption) = policies.exemption(name, *index) {
-                self.remember(exemption, day_of(now));
-                rules.push(exemption.rule);
-            }
+    /// A write needed these.
+    pub fn note(&self, exemptions: &[Arc<Exemption>], now: Timestamp) {
+        for exemption in exemptions {
+            self.remember(exemption, Life { since: None, needed: Some(day_of(now)) });
         }
-        rules
     }
 
-    fn remember(&self, exemption: &Exemption, day: Date) {
-        let mut days = self.lock();
-        let key = (exemption.policy.clone(), need(exemption));
-        if let Some(known) = days.get_mut(&key) {
-            *known = day.max(*known);
-        } else if days.len() < REMEMBERED_MAX {
-            days.insert(key, day);
+    fn remember(&self, exemption: &Exemption, life: Life) {
+        let mut lives = self.lock();
+        let key = (exemption.policy.clone(), mark(exemption));
+        if let Some(known) = lives.get_mut(&key) {
+            known.merge(life);
+        } else if lives.len() < REMEMBERED_MAX {
+            lives.insert(key, life);
         }
     }
 
     /// Takes over what the others wrote.
-    pub(super) fn absorb(&self, policies: &Policies, objects: &BTreeMap<PolicyName, Arc<Stored>>) {
+    pub(super) fn absorb(&self, policies: &Policies, objects: &BTreeMap<PolicyName, Arc<Stored>>, now: Timestamp) {
+        // The clock of another replica may be ahead of ours, and not by years.
+        let Ok(tomorrow) = day_of(now).tomorrow() else { return };
         for (name, stored) in objects {
             let Some(condition) = condition(&stored.status, CONDITION) else { continue };
-            // Places in the list are those of the version in force then.
-            let generation = policies.entry(name).map(|it| it.policy.generation);
-            if generation != condition["observedGeneration"].as_i64() {
-                continue;
-            }
-            for (index, day) in read(condition) {
-                if let Some(exemption) = policies.exemption(name, index) {
-                    self.remember(exemption, day);
-                }
+            let Some(entry) = policies.entry(name) else { continue };
+            let written = read(condition);
+            for exemption in &entry.policy.exemptions {
+                let Some(Life { since, needed }) = written.get(&mark(exemption)) else { continue };
+                let is_past = |day: &Date| *day <= tomorrow;
+                self.remember(exemption, Life { since: since.filter(is_past), needed: needed.filter(is_past) });
             }
         }
     }
 
-    /// Those of the last days, for the audit and for each policy. What is older, or gone, is forgotten.
-    pub(super) fn lately(&self, policies: &Policies, now: Timestamp) -> (Used, BTreeMap<PolicyName, Days>) {
+    /// The exemptions that are not to be called unused: a write needed them lately, or they are new.
+    pub(super) fn spared(&self, policies: &Policies, now: Timestamp) -> Used {
         let today = day_of(now);
-        let is_late = |day: Date| today.since(day).is_ok_and(|it| i64::from(it.get_days()) <= USED_FOR_DAYS);
-        let (mut used, mut by_policy) = (Used::default(), BTreeMap::<PolicyName, Days>::new());
-        let mut needs: BTreeSet<(PolicyName, Need)> = BTreeSet::new();
         // Reviews write here and must not wait: a copy is looked at.
-        let remembered = self.lock().clone();
-        if remembered.is_empty() {
-            return (used, by_policy);
-        }
-        for exemption in policies.entries().flat_map(|it| &it.policy.exemptions) {
-            let key = (exemption.policy.clone(), need(exemption));
-            if let Some(day) = remembered.get(&key).copied().filter(|it| is_late(*it)) {
-                used.insert((exemption.policy.clone(), exemption.index));
-                by_policy.entry(exemption.policy.clone()).or_default().insert(exemption.index, day);
-                needs.insert(key);
+        let known = self.lock().clone();
+        let all = policies.entries().flat_map(|it| &it.policy.exemptions);
+        let is_spared = |it: &&Arc<Exemption>| {
+            known.get(&(it.policy.clone(), mark(it))).copied().unwrap_or_default().is_spared(today)
+        };
+        all.filter(is_spared).map(|it| (it.policy.clone(), it.index)).collect()
+    }
+
+    /// What is to be written about those in force. What is not in force any more, or gone, is forgotten.
+    pub(super) fn record(
+        &self,
+        policies: &Policies,
+        audited: &[(PolicyName, PolicyStatus)],
+        now: Timestamp,
+    ) -> BTreeMap<PolicyName, Record> {
+        let known_before: BTreeSet<(PolicyName, Mark)> = self.lock().keys().cloned().collect();
+        let (mut records, mut kept) = (BTreeMap::<PolicyName, Record>::new(), BTreeSet::new());
+        for (name, status) in audited {
+            for index in &status.exemptions_in_force {
+                let Some(exemption) = policies.exemption(name, *index) else { continue };
+                self.remember(exemption, Life { since: Some(day_of(now)), needed: None });
+                let key = (name.clone(), mark(exemption));
+                if let Some(life) = self.lock().get(&key).copied() {
+                    records.entry(name.clone()).or_default().insert(*index, (key.1, life));
+                }
+                kept.insert(key);
             }
         }
         // What was needed first in the meantime stays.
-        self.lock().retain(|key, _| needs.contains(key) || !remembered.contains_key(key));
-        (used, by_policy)
+        self.lock().retain(|key, _| kept.contains(key) || !known_before.contains(key));
+        records
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(PolicyName, Need), Date>> {
-        self.days.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(PolicyName, Mark), Life>> {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,30 +133,44 @@ fn day_of(now: Timestamp) -> Date {
     now.to_zoned(TimeZone::UTC).date()
 }
 
-fn need(exemption: &Exemption) -> Need {
+/// FNV-1a: it is stored, so every version of no502 has to find the same number.
+fn mark(exemption: &Exemption) -> Mark {
     let target = &exemption.target;
-    format!("{} {}/{} {}", exemption.rule, target.kind, target.name, target.container.as_deref().unwrap_or_default())
+    let container = target.container.as_deref().unwrap_or_default();
+    let text = format!("{} {}/{} {container}", exemption.rule, target.kind, target.name);
+    text.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-/// `a write needed exemptions[0] on 2026-11-26, exemptions[3] on 2026-11-25`.
-pub(super) fn write(days: &Days) -> String {
-    let mut text = BEGINNING.to_owned();
-    for (number, (index, day)) in days.iter().enumerate() {
-        let comma = if number == 0 { "" } else { "," };
-        let _ = write!(text, "{comma} exemptions[{index}] on {day}");
+/// True if a write needed one of them.
+pub(super) fn is_any_needed(record: &Record) -> bool {
+    record.values().any(|(_, life)| life.needed.is_some())
+}
+
+/// `exemptions[0] 5f3a9c2b since 2026-11-20, needed by a write on 2026-11-26; exemptions[1] 00c0ffee since 2026-11-20`.
+pub(super) fn write(record: &Record) -> String {
+    let mut text = String::new();
+    for (index, (mark, Life { since, needed })) in record {
+        let Some(since) = since.or(*needed) else { continue };
+        let semicolon = if text.is_empty() { "" } else { "; " };
+        let _ = write!(text, "{semicolon}exemptions[{index}] {mark:08x}{SINCE}{since}");
+        if let Some(needed) = needed {
+            let _ = write!(text, "{NEEDED}{needed}");
+        }
     }
     text
 }
 
-const BEGINNING: &str = "a write needed";
+const SINCE: &str = " since ";
+const NEEDED: &str = ", needed by a write on ";
 
-fn read(condition: &Json) -> Vec<(usize, Date)> {
-    let text = condition["message"].as_str().and_then(|it| it.strip_prefix(BEGINNING)).unwrap_or_default();
+fn read(condition: &Json) -> BTreeMap<Mark, Life> {
     let one = |it: &str| {
-        let (index, day) = it.trim().strip_prefix("exemptions[")?.split_once("] on ")?;
-        Some((index.parse().ok()?, day.parse().ok()?))
+        let (what, days) = it.split_once(SINCE)?;
+        let (since, needed) = days.split_once(NEEDED).map_or((days, None), |(since, needed)| (since, Some(needed)));
+        let mark = Mark::from_str_radix(what.rsplit_once(' ')?.1, 16).ok()?;
+        Some((mark, Life { since: since.parse().ok(), needed: needed.and_then(|it| it.parse().ok()) }))
     };
-    text.split(',').filter_map(one).collect()
+    condition["message"].as_str().unwrap_or_default().split("; ").filter_map(one).collect()
 }
 
 #[cfg(test)]
@@ -138,13 +181,21 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_anything_else_is_nothing() {
-        let days = Days::from([(0, Date::constant(2026, 11, 26)), (12, Date::constant(2026, 11, 25))]);
-        let text = write(&days);
-        assert_eq!(text, "a write needed exemptions[0] on 2026-11-26, exemptions[12] on 2026-11-25");
-        assert_eq!(read(&json!({ "message": text })), days.into_iter().collect::<Vec<_>>());
-        for odd in [json!(null), json!(7), json!("a write needed"), json!("a write needed exemptions[x] on 2026-11-26")]
+        let day = |day| Some(Date::constant(2026, 11, day));
+        let record = Record::from([
+            (0, (0x5f3a_9c2b, Life { since: day(20), needed: day(26) })),
+            (12, (0xc0_ffee, Life { since: day(21), needed: None })),
+        ]);
+        let text = write(&record);
+        assert_eq!(
+            text,
+            "exemptions[0] 5f3a9c2b since 2026-11-20, needed by a write on 2026-11-26; exemptions[12] 00c0ffee since \
+             2026-11-21"
+        );
+        assert_eq!(read(&json!({ "message": text })), record.into_values().collect());
+        for odd in [json!(null), json!(7), json!("exemptions[0] xyz since 2026-11-26"), json!("exemptions[0]; since ")]
         {
-            assert_eq!(read(&json!({ "message": odd })), []);
+            assert!(read(&json!({ "message": odd })).is_empty(), "{odd}");
         }
     }
 }

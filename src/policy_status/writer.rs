@@ -1,8 +1,8 @@
 //! One loop: look at everything after a change and each minute, write what differs.
 //!
 //! Two or three replicas do the same at the same time. They agree, since all go by the same objects, so that the second one finds
-//! nothing to write; a write names the version that it is about, so that of two at once one is refused, and only the other tells of
-//! the transition. Should two replicas disagree after all (two versions of no502, a broken watch), neither repeats itself at once.
+//! nothing to write; a write names the version that it is about, so that of two at once one is refused. What has come about is told
+//! before the status is written, which would make it old news; to tell it twice is to find that it has been told. Should two replicas disagree after all (two versions of no502, a broken watch), neither repeats itself at once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,11 +23,16 @@ use tokio::{
     time::{self, Instant, MissedTickBehavior},
 };
 
-use super::{FIELD_MANAGER, Stored, UsedExemptions, document, events};
+use super::{
+    FIELD_MANAGER, Stored, UsedExemptions,
+    complaints::Complaints,
+    document,
+    known::{Wait, missing},
+    teller::Teller,
+};
 use crate::{
     metrics::Metrics,
     policy::{API_VERSION, PolicyName, PolicyStatus, audit},
-    snapshot::Synced,
     watch::Published,
 };
 
@@ -38,17 +43,14 @@ const AUDIT_EVERY: Duration = Duration::from_mins(1);
 const DEBOUNCE: Duration = Duration::from_secs(2);
 
 /// A write that takes longer is given up, and tried again later.
-const WRITE_MAX: Duration = Duration::from_secs(10);
+pub(super) const WRITE_MAX: Duration = Duration::from_secs(10);
 
 /// First and longest pause before the same is written again over what somebody else wrote.
 const REPEAT_PAUSE_MIN: Duration = Duration::from_mins(1);
 const REPEAT_PAUSE_MAX: Duration = Duration::from_hours(1);
 
-/// Most Events of one pass. The status has the rest.
-const EVENTS_PER_PASS_MAX: usize = 50;
-
-/// Most failures that are remembered, so as to be logged once.
-const SAID_MAX: usize = 64;
+/// Forbidden writes after which a pass tries no more of their kind.
+const FORBIDDEN_PER_PASS_MAX: usize = 3;
 
 /// What one pass did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -59,7 +61,9 @@ pub struct Pass {
     pub conflicts: usize,
     /// Writes that failed otherwise; the pass ends with the first one that says something about the others too.
     pub failed: usize,
-    /// Events told.
+    /// Statuses that wait until what they say has been told.
+    pub held: usize,
+    /// Events written.
     pub events: usize,
 }
 
@@ -71,8 +75,8 @@ pub struct StatusWriter {
     metrics: Arc<Metrics>,
     /// What was written last.
     written: BTreeMap<PolicyName, Written>,
-    /// Failures that have been logged.
-    said: BTreeSet<String>,
+    teller: Teller,
+    complaints: Complaints,
 }
 
 #[derive(Debug)]
@@ -103,16 +107,16 @@ struct Wanted {
 fn look(published: &Published, used: &UsedExemptions, metrics: &Metrics, now: Timestamp) -> Look {
     let (policies, snapshot) = (published.policies.load_full(), published.snapshot.load_full());
     let objects = published.objects.all();
-    used.absorb(&policies, &objects);
-    let (used, days) = used.lately(&policies, now);
-    let audited = audit(&policies, &snapshot, &used, now);
+    used.absorb(&policies, &objects, now);
+    let audited = audit(&policies, &snapshot, &used.spared(&policies, now), now);
+    let records = used.record(&policies, &audited, now);
     metrics.policies().exemptions_are(audited.iter().map(|(_, status)| status.exemptions));
     let mut differing = Vec::new();
     for (name, status) in audited {
         // A version that has arrived since is looked at next time.
         let stored = objects.get(&name).filter(|it| it.generation == status.observed_generation);
         let Some(stored) = stored.cloned() else { continue };
-        let document = document::document(&status, days.get(&name), &stored.status, now);
+        let document = document::document(&status, records.get(&name), &stored.status, now);
         let content = document::content(&document);
         if document::content(&stored.status) != content {
             differing.push(Wanted { name, status, stored, document, content });
@@ -121,11 +125,23 @@ fn look(published: &Published, used: &UsedExemptions, metrics: &Metrics, now: Ti
     Look { names: objects.into_keys().collect(), differing }
 }
 
-/// Why a write failed.
-struct Failure {
-    problem: String,
-    /// The others may work.
-    is_of_this_one: bool,
+/// What became of the writes of one kind in one pass.
+#[derive(Debug, Default)]
+struct Tally {
+    written: usize,
+    /// Forbidden, or without an answer.
+    failed: usize,
+}
+
+/// What became of a write.
+enum Outcome {
+    Written,
+    /// Somebody else wrote first, or deleted the policy.
+    Conflict,
+    /// There is something wrong with this one.
+    Refused(String),
+    Forbidden(String),
+    Failed(String),
 }
 
 impl std::fmt::Debug for StatusWriter {
@@ -138,7 +154,9 @@ impl StatusWriter {
     /// Nothing is asked of the cluster yet.
     #[must_use]
     pub fn new(client: Client, published: Published, used: Arc<UsedExemptions>, metrics: Arc<Metrics>) -> Self {
-        Self { client, published, used, metrics, written: BTreeMap::new(), said: BTreeSet::new() }
+        let teller = Teller::new(client.clone(), Arc::clone(&metrics));
+        let (written, complaints) = (BTreeMap::new(), Complaints::default());
+        Self { client, published, used, metrics, written, teller, complaints }
     }
 
     /// Looks after changes and each minute, for ever.
@@ -151,10 +169,16 @@ impl StatusWriter {
                 _ = tick.tick() => {}
                 () = objects.changed() => time::sleep(debounce()).await,
             }
-            while self.published.snapshot.load().synced() != Synced::all() {
-                // What is not known yet would be said to be unused.
+            let mut wait = Wait::new(Instant::now());
+            loop {
+                let missing = missing(&self.published);
+                if missing.is_empty() {
+                    break;
+                }
+                wait.goes_on(&missing, Instant::now());
                 time::sleep(DEBOUNCE).await;
             }
+            wait.ends();
             self.pass(Timestamp::now()).await;
         }
     }
@@ -170,30 +194,66 @@ impl StatusWriter {
             return pass;
         };
         self.written.retain(|name, _| names.contains(name));
+        self.teller.begin(&names);
+        let mut tallies: BTreeMap<&'static str, Tally> = BTreeMap::new();
         for wanted in differing {
-            if !self.is_worth_writing(&wanted) {
+            let kind = wanted.name.kind();
+            let tally = tallies.entry(kind).or_default();
+            if !self.is_worth_writing(&wanted) || tally.failed >= FORBIDDEN_PER_PASS_MAX {
                 continue;
             }
-            let name = &wanted.name;
-            match self.write(&wanted).await {
-                Ok(true) => {
-                    pass.written += 1;
-                    self.tell(&wanted, now, &mut pass).await;
+            let Wanted { name, stored, status, .. } = &wanted;
+            let telling = (&mut pass, &mut self.complaints);
+            if !self.teller.tell(name, stored, status, now, telling).await {
+                pass.held += 1;
+                continue;
+            }
+            let outcome = self.write(&wanted).await;
+            self.account(&wanted.name, &outcome, &mut pass);
+            match outcome {
+                Outcome::Written => tally.written += 1,
+                Outcome::Forbidden(_) => tally.failed += 1,
+                Outcome::Failed(_) => {
+                    tally.failed += 1;
+                    break;
                 }
-                Ok(false) => pass.conflicts += 1,
-                Err(failure) => {
-                    pass.failed += 1;
-                    self.say(&format!("the status of a policy cannot be written: {name}: {}", failure.problem));
-                    if !failure.is_of_this_one {
-                        return pass;
-                    }
-                }
+                Outcome::Conflict | Outcome::Refused(_) => {}
             }
         }
-        if pass.failed == 0 {
-            self.said.clear();
+        for (kind, _) in tallies.iter().filter(|(_, it)| it.written > 0 && it.failed == 0) {
+            self.complaints.settle(kind);
         }
+        self.teller.end(&mut pass, &mut self.complaints).await;
         pass
+    }
+
+    fn account(&mut self, name: &PolicyName, outcome: &Outcome, pass: &mut Pass) {
+        let (kind, of_this_one) = (name.kind(), format!("{} {name}", name.namespace));
+        let (subject, text, problem) = match outcome {
+            Outcome::Written => {
+                pass.written += 1;
+                self.teller.settle(name);
+                self.complaints.settle(&of_this_one);
+                return;
+            }
+            Outcome::Conflict => {
+                pass.conflicts += 1;
+                return;
+            }
+            Outcome::Refused(problem) => {
+                (&*of_this_one, format!("the status of {name} is refused; trying again"), problem)
+            }
+            Outcome::Forbidden(problem) => {
+                let fix = "apply the output of no502 manifests of this version";
+                (kind, format!("no502 may not write the status of a {kind}; {fix}"), problem)
+            }
+            Outcome::Failed(problem) => {
+                (kind, format!("the status of a {kind} cannot be written; trying again"), problem)
+            }
+        };
+        pass.failed += 1;
+        self.metrics.policies().status_failed();
+        self.complaints.say(subject, &text, problem);
     }
 
     fn is_worth_writing(&self, wanted: &Wanted) -> bool {
@@ -209,8 +269,7 @@ impl StatusWriter {
         repetition.is_none_or(|it| it.again_from <= Instant::now())
     }
 
-    /// False if somebody else wrote first, or deleted the policy.
-    async fn write(&mut self, wanted: &Wanted) -> Result<bool, Failure> {
+    async fn write(&mut self, wanted: &Wanted) -> Outcome {
         let Wanted { name, stored, document, content, .. } = wanted;
         let resource = resource(name);
         let api: Api<DynamicObject> = if name.namespace.is_empty() {
@@ -229,18 +288,16 @@ impl StatusWriter {
         match patched {
             Ok(Ok(_)) => {
                 self.remember(name, content.clone());
-                Ok(true)
+                Outcome::Written
             }
-            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(false),
-            Ok(Err(error)) => {
-                let is_of_this_one =
-                    matches!(&error, kube::Error::Api(status) if matches!(status.code, 400 | 413 | 422));
-                Err(Failure { problem: error.to_string(), is_of_this_one })
-            }
-            Err(_) => {
-                let problem = format!("no answer within {} s", WRITE_MAX.as_secs());
-                Err(Failure { problem, is_of_this_one: false })
-            }
+            Ok(Err(kube::Error::Api(status))) => match status.code {
+                404 | 409 => Outcome::Conflict,
+                400 | 413 | 422 => Outcome::Refused(status.message),
+                403 => Outcome::Forbidden(status.message),
+                _ => Outcome::Failed(status.message),
+            },
+            Ok(Err(error)) => Outcome::Failed(error.to_string()),
+            Err(_) => Outcome::Failed(format!("no answer within {} s", WRITE_MAX.as_secs())),
         }
     }
 
@@ -248,37 +305,6 @@ impl StatusWriter {
         let repeated = self.written.get(name).filter(|it| it.content == content);
         let pause = repeated.map_or(REPEAT_PAUSE_MIN, |it| (it.pause * 2).min(REPEAT_PAUSE_MAX));
         self.written.insert(name.clone(), Written { content, again_from: Instant::now() + pause, pause });
-    }
-
-    async fn tell(&mut self, wanted: &Wanted, now: Timestamp, pass: &mut Pass) {
-        let Wanted { name, stored, status, .. } = wanted;
-        for happening in events::happenings(&stored.status, status) {
-            if pass.events == EVENTS_PER_PASS_MAX {
-                self.say(&format!(
-                    "more than {EVENTS_PER_PASS_MAX} Events about policies at once: the others are left out"
-                ));
-                return;
-            }
-            pass.events += 1;
-            tracing::info!(namespace = %name.namespace, reason = happening.reason, "{name}: {}", happening.note);
-            let event = events::event(name, stored, &happening, now);
-            let told = time::timeout(WRITE_MAX, events::tell(self.client.clone(), &event)).await;
-            match told {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => self.say(&format!("an Event about a policy cannot be written: {error}")),
-                Err(_) => self.say(&format!("an Event about a policy: no answer within {} s", WRITE_MAX.as_secs())),
-            }
-        }
-    }
-
-    /// A warning, once until all is well again.
-    fn say(&mut self, text: &str) {
-        if self.said.len() >= SAID_MAX {
-            self.said.clear();
-        }
-        if self.said.insert(text.to_owned()) {
-            tracing::warn!("{text}; trying again later");
-        }
     }
 }
 

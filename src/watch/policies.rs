@@ -30,8 +30,13 @@ use crate::{
     server::Condition,
 };
 
-/// How often it is looked whether the definitions have been installed, or the right been given.
-const MISSING_PAUSE: Duration = Duration::from_secs(2);
+/// How often it is looked whether the definitions have been installed.
+const ABSENT_PAUSE: Duration = Duration::from_secs(2);
+
+/// First and longest pause before it is looked again whether the right has been given: an API server that has just started forbids
+/// for a moment what it allows, and an installation without the right is left alone.
+const FORBIDDEN_PAUSE_MIN: Duration = Duration::from_secs(2);
+const FORBIDDEN_PAUSE_MAX: Duration = Duration::from_mins(1);
 
 /// What arrives of one kind of policies.
 #[derive(Debug)]
@@ -48,8 +53,7 @@ pub(super) enum PolicyInput {
 
 /// Watches one kind for ever. Failures are logged here; the others are inputs.
 pub(super) fn watch(client: Client, kind: PolicyKind, metrics: Arc<Metrics>) -> impl Stream<Item = PolicyInput> {
-    let watch = Watch { client, kind, metrics, events: None, pause: Duration::ZERO, was_read: false };
-    stream::unfold(watch, |mut watch| async move { Some((watch.next().await, watch)) })
+    stream::unfold(Watch::new(client, kind, metrics), |mut watch| async move { Some((watch.next().await, watch)) })
 }
 
 struct Watch {
@@ -59,11 +63,18 @@ struct Watch {
     events: Option<BoxStream<'static, watcher::Result<watcher::Event<RawPolicy>>>>,
     /// Before the next watch is begun.
     pause: Duration,
+    /// Before the next watch after one that was forbidden.
+    forbidden_pause: Duration,
     /// The kind was there when it was last heard of: a single "not found" may be an API server that is not quite up.
     was_read: bool,
 }
 
 impl Watch {
+    fn new(client: Client, kind: PolicyKind, metrics: Arc<Metrics>) -> Self {
+        let (pause, forbidden_pause) = (Duration::ZERO, FORBIDDEN_PAUSE_MIN);
+        Self { client, kind, metrics, events: None, pause, forbidden_pause, was_read: false }
+    }
+
     async fn next(&mut self) -> PolicyInput {
         loop {
             if self.events.is_none() {
@@ -102,7 +113,7 @@ impl Watch {
             // It proves nothing: each attempt to list begins with it.
             watcher::Event::Init => PolicyInput::ListBegins,
             watcher::Event::InitDone => {
-                self.was_read = true;
+                (self.was_read, self.forbidden_pause) = (true, FORBIDDEN_PAUSE_MIN);
                 PolicyInput::ListEnds
             }
             watcher::Event::Apply(object) | watcher::Event::InitApply(object) => PolicyInput::Object(Box::new(object)),
@@ -111,9 +122,9 @@ impl Watch {
     }
 
     fn failed(&mut self, error: &watcher::Error) -> Option<PolicyInput> {
-        let missing = match code(error) {
-            Some(404) => PolicyInput::Absent,
-            Some(403) => PolicyInput::Forbidden,
+        let (missing, pause) = match code(error) {
+            Some(404) => (PolicyInput::Absent, ABSENT_PAUSE),
+            Some(403) => (PolicyInput::Forbidden, self.forbidden_pause),
             _ => {
                 self.metrics.watch_restarted(self.kind.plural());
                 let resource = self.kind.plural();
@@ -123,7 +134,11 @@ impl Watch {
         };
         // A list from the start, however long it takes until there is one.
         self.events = None;
-        self.pause = MISSING_PAUSE;
+        self.pause = pause;
+        self.forbidden_pause = match missing {
+            PolicyInput::Forbidden => (pause * 2).min(FORBIDDEN_PAUSE_MAX),
+            _ => FORBIDDEN_PAUSE_MIN,
+        };
         let was_read = std::mem::take(&mut self.was_read);
         (!was_read).then_some(missing)
     }
@@ -318,6 +333,7 @@ impl Arrivals {
         self.published.store(Arc::new(policies));
         if !self.known.contains(&Known::NotYet) {
             self.are_read.met();
+            self.objects.set_read();
         }
     }
 }

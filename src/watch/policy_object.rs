@@ -101,7 +101,7 @@ impl<'de> Deserialize<'de> for RawPolicy {
             // Both are in every object; a list of the API server need not repeat them.
             "apiVersion": wire.api_version.as_deref().unwrap_or(API_VERSION),
             "kind": wire.kind.as_deref().unwrap_or(implied),
-            "metadata": { "name": name, "namespace": namespace, "generation": generation },
+            "metadata": { "name": name, "namespace": namespace, "generation": generation, "uid": uid },
             "spec": part(wire.spec),
         });
         let stored = Stored {
@@ -171,7 +171,7 @@ mod tests {
         }
         let bare = read(&format!("{{{metadata}}}"));
         let read = ReadPolicy::read(&bare.object).expect("a policy");
-        assert_eq!((read.problems.len(), read.policy.generation), (0, 3));
+        assert_eq!((read.problems.len(), read.policy.generation, &*read.policy.uid), (0, 3, "u"));
         assert_eq!(read.policy.name, bare.name());
     }
 }

@@ -226,8 +226,23 @@ fn policies_of_the_world_count_and_edits_are_picked_up() {
     let response = ask(&command);
     assert!(response["warnings"].to_string().contains("its last good version is in force"), "{response}");
     assert_eq!(told(&response), Told::Nothing);
+    // Nor does a file that is no YAML any more take anything away: neither its policy, nor one for which its Namespace matters. The
+    // other file shows that it has been read.
+    let switch = |is_on: bool| {
+        let spec = format!("{{settings: {{enabled: {is_on}}}}}");
+        policy("ClusterRolloutPolicy", &format!("metadata: {{name: switch}}, spec: {spec}"))
+    };
+    write(world.path(), "ours.yaml", &ours("{settings: {profile: advise}}"));
+    is(Told::Warned);
+    write(world.path(), "switch.yaml", &switch(false));
+    is(Told::Nothing);
+    write(world.path(), "ours.yaml", "kind: [RolloutPolicy\n");
+    write(world.path(), "switch.yaml", &switch(true));
+    until(&command, |response| told(response) != Told::Nothing);
+    assert_eq!(told(&ask(&command)), Told::Warned, "the last good version stays");
     fs::remove_file(world.path().join("ours.yaml")).unwrap();
     is(Told::Denied);
+    fs::remove_file(world.path().join("switch.yaml")).unwrap();
 
     // For the namespaces with a label, once the Namespace has it.
     let team =

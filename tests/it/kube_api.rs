@@ -30,6 +30,8 @@ struct State {
     /// Paths whose next PUT comes too late.
     stale_once: Vec<String>,
     away: bool,
+    /// Beginnings of paths to which every write is answered with this status.
+    refused: BTreeMap<String, u16>,
 }
 
 impl KubeApi {
@@ -83,6 +85,15 @@ impl KubeApi {
         self.lock().away = away;
     }
 
+    /// Answers every write below this path with a failure, or no more.
+    pub(crate) fn refuse(&self, path: &str, code: Option<u16>) {
+        let mut state = self.lock();
+        match code {
+            Some(code) => state.refused.insert(path.to_owned(), code),
+            None => state.refused.remove(path),
+        };
+    }
+
     /// The requests since the last call, as `METHOD path?query`.
     pub(crate) fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.lock().requests)
@@ -114,6 +125,7 @@ impl KubeApi {
 /// The `Status` that the API server sends; clients read the reason.
 fn failure(code: u16) -> Value {
     let reason = match code {
+        403 => "Forbidden",
         404 => "NotFound",
         409 => "Conflict",
         422 => "Invalid",
@@ -131,6 +143,10 @@ impl State {
     }
 
     fn handle(&mut self, method: &Method, path: &str, body: Value) -> Result<Value, u16> {
+        let refused = self.refused.iter().find(|(it, _)| *method != Method::GET && path.starts_with(it.as_str()));
+        if let Some((_, code)) = refused {
+            return Err(*code);
+        }
         match *method {
             Method::GET => self.read(path),
             Method::POST => self.create(path, body),

@@ -25,7 +25,7 @@ pub(crate) fn policy(namespace: &str, name: &str, generation: i64, spec: &Value)
     policy
 }
 
-fn named(namespace: &str, name: &str) -> PolicyName {
+pub(crate) fn named(namespace: &str, name: &str) -> PolicyName {
     PolicyName { namespace: namespace.into(), name: name.into() }
 }
 
@@ -36,15 +36,19 @@ pub(crate) fn namespace(name: &str, labels: &Value) -> Value {
 /// The policies of these objects, applied in their order, for the Namespaces of `world`.
 pub(crate) fn in_force(world: &[Value], policies: &[Value]) -> Policies {
     let mut store = PolicyStore::new(Installation::default());
+    set_namespaces(&mut store, world);
+    for policy in policies {
+        store.apply(policy);
+    }
+    store.policies()
+}
+
+pub(crate) fn set_namespaces(store: &mut PolicyStore, world: &[Value]) {
     for object in world {
         if let Facts::Namespace(namespace) = facts(object) {
             store.set_namespace(&namespace.meta.name, Some(&namespace.labels));
         }
     }
-    for policy in policies {
-        store.apply(policy);
-    }
-    store.policies()
 }
 
 struct Audit {
@@ -73,11 +77,11 @@ impl Audit {
     }
 }
 
-fn days(days: i64) -> String {
+pub(crate) fn days(days: i64) -> String {
     (now() + SignedDuration::from_hours(24 * days)).to_string()
 }
 
-fn exemption(rule: &str, kind: &str, name: &str, expires: &str) -> Value {
+pub(crate) fn exemption(rule: &str, kind: &str, name: &str, expires: &str) -> Value {
     json!({ "rule": rule, "target": { "kind": kind, "name": name }, "reason": "known", "expires": expires })
 }
 
@@ -94,6 +98,37 @@ fn a_policy_that_is_in_force_says_so_and_where() {
     assert_eq!(status.remarks, []);
     let own = Audit::new(&world, &[policy("shop", "a", 1, &json!({}))]);
     assert_eq!(own.of("shop", "a").namespaces_matched, None);
+}
+
+#[test]
+fn where_nothing_is_reviewed_nothing_is_in_force() {
+    let world: Vec<Value> =
+        ["kube-system", "no502-system", "shop"].iter().map(|it| namespace(it, &json!({ "name": it }))).collect();
+    let selects = |name: &str| json!({ "namespaceSelector": { "matchLabels": { "name": name } } });
+    let policies = [
+        policy("", "all", 1, &json!({})),
+        policy("", "nobody", 1, &selects("shpo")),
+        policy("", "system", 1, &selects("kube-system")),
+        policy("", "shop", 1, &selects("shop")),
+        policy("kube-system", "own", 1, &json!({})),
+        policy("no502-system", "own", 1, &json!({})),
+        policy("unheard-of", "own", 1, &json!({})),
+    ];
+    let audit = Audit::new(&world, &policies);
+    for (namespace, name, reason, message, matched) in [
+        ("", "all", "InForce", "all of it is in force", Some(1)),
+        ("", "nobody", "NoNamespace", "it selects no namespace", Some(0)),
+        ("", "system", "NotReviewed", "nothing is reviewed in the namespaces that it selects", Some(0)),
+        ("", "shop", "InForce", "all of it is in force", Some(1)),
+        ("kube-system", "own", "NotReviewed", "nothing is reviewed in this namespace", None),
+        ("no502-system", "own", "NotReviewed", "nothing is reviewed in this namespace", None),
+        ("unheard-of", "own", "InForce", "all of it is in force", None),
+    ] {
+        let status = audit.of(namespace, name);
+        let degraded = (status.degraded.is_true, status.degraded.reason, &*status.degraded.message);
+        assert_eq!(degraded, (false, reason, message), "{namespace}/{name}");
+        assert_eq!(status.namespaces_matched, matched, "{namespace}/{name}");
+    }
 }
 
 #[test]
@@ -195,7 +230,7 @@ pub(crate) fn deployment(namespace: &str, name: &str) -> Value {
     })
 }
 
-fn service(namespace: &str, name: &str, app: &str) -> Value {
+pub(crate) fn service(namespace: &str, name: &str, app: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service", "metadata": { "name": name, "namespace": namespace },
         "spec": { "selector": { "app": app }, "ports": [{ "port": 80, "targetPort": "http" }] },
@@ -284,6 +319,23 @@ fn exemptions_have_their_time_and_their_limits() {
     // The cluster's own know no limits.
     let audit = Audit::new(&world, &[policy("", "limits", 1, &limits), policy("", "e", 1, &list)]);
     assert_eq!((audit.of("", "e").exemptions.not_in_force, audit.of("", "e").exemptions.active), (0, 4));
+}
+
+#[test]
+fn exemptions_beyond_those_that_count_are_not_in_force() {
+    let world = [namespace("shop", &json!({}))];
+    let list = |count: usize| {
+        let one = |number| exemption("readiness-missing", "Deployment", &format!("web{number}"), &days(20));
+        json!({ "exemptions": (0..count).map(one).collect::<Vec<_>>() })
+    };
+    let audit = Audit::new(&world, &[policy("shop", "a", 1, &list(250)), policy("shop", "b", 1, &list(9))]);
+    assert_eq!(audit.of("shop", "a").exemptions.active, 250);
+    let status = audit.of("shop", "b");
+    assert_eq!((status.exemptions.active, status.exemptions.not_in_force), (6, 3));
+    let text = "is not in force: the RolloutPolicies of this namespace have more than the 256 that count";
+    assert!(status.remarks[0].text.contains(text), "{}", status.remarks[0].text);
+    let own_place = Audit::new(&world, &[policy("shop", "a", 1, &list(250)), policy("till", "b", 1, &list(9))]);
+    assert_eq!(own_place.of("till", "b").exemptions.active, 9);
 }
 
 /// 5,000 workloads in 500 namespaces, 1,000 policies, 1,000 exemptions. A debug build is some ten times slower than a release.

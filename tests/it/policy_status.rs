@@ -8,6 +8,8 @@ use no502::{
     metrics::Metrics,
     policy::{Installation, PolicyName, PolicyStore},
     policy_status::{Pass, StatusWriter, Stored, UsedExemptions},
+    review::Summary,
+    server::{Live, Reviewer as _},
     watch::Published,
 };
 use serde_json::{Value, json};
@@ -18,11 +20,11 @@ use crate::{
     stage::{cluster, facts, now},
 };
 
-const POLICIES: &str = "/apis/no502.dev/v1alpha1/namespaces/shop/rolloutpolicies/";
-const CLUSTER_POLICIES: &str = "/apis/no502.dev/v1alpha1/clusterrolloutpolicies/";
-const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events/";
+pub(crate) const POLICIES: &str = "/apis/no502.dev/v1alpha1/namespaces/shop/rolloutpolicies/";
+pub(crate) const CLUSTER_POLICIES: &str = "/apis/no502.dev/v1alpha1/clusterrolloutpolicies/";
+pub(crate) const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events/";
 
-fn in_days(days: i64) -> Timestamp {
+pub(crate) fn in_days(days: i64) -> Timestamp {
     now() + SignedDuration::from_hours(24 * days)
 }
 
@@ -32,7 +34,7 @@ fn path(object: &Value) -> String {
 }
 
 /// Stores a policy as a user does: the status stays.
-fn store(api: &KubeApi, mut object: Value) {
+pub(crate) fn store(api: &KubeApi, mut object: Value) {
     let path = path(&object);
     object["metadata"]["uid"] = json!(path);
     object["status"] = api.get(&path).map(|it| it["status"].clone()).unwrap_or_default();
@@ -40,17 +42,17 @@ fn store(api: &KubeApi, mut object: Value) {
 }
 
 /// One process.
-struct Replica {
+pub(crate) struct Replica {
     api: KubeApi,
     store: PolicyStore,
-    published: Published,
+    pub(crate) published: Published,
     used: Arc<UsedExemptions>,
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     writer: StatusWriter,
 }
 
 impl Replica {
-    fn new(api: &KubeApi, world: &[Value]) -> Self {
+    pub(crate) fn new(api: &KubeApi, world: &[Value]) -> Self {
         let (published, used, metrics) = (Published::default(), Arc::default(), Arc::new(Metrics::new()));
         published.snapshot.store(Arc::new(cluster(world)));
         let mut store = PolicyStore::new(Installation::default());
@@ -81,7 +83,7 @@ impl Replica {
         self.published.policies.store(Arc::new(self.store.policies()));
     }
 
-    async fn look(&mut self, now: Timestamp) -> Pass {
+    pub(crate) async fn look(&mut self, now: Timestamp) -> Pass {
         self.hear();
         self.writer.pass(now).await
     }
@@ -89,16 +91,22 @@ impl Replica {
     /// A write needed the first exemption of policy `name`.
     fn needs(&self, name: &str, now: Timestamp) {
         let name = PolicyName { namespace: "shop".into(), name: name.into() };
-        let rules = self.used.note(&self.published.policies.load(), &[(name, 0)], now);
-        assert_eq!(rules, ["service-selects-nothing"]);
+        let policies = self.published.policies.load();
+        self.used.note(&[Arc::clone(&policies.entry(&name).unwrap().policy.exemptions[0])], now);
+    }
+
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let text = self.metrics.encode(now());
+        let value = text.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix(' ')).map(str::to_owned);
+        value.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
     }
 }
 
-fn written(written: usize, events: usize) -> Pass {
+pub(crate) fn written(written: usize, events: usize) -> Pass {
     Pass { written, events, ..Pass::default() }
 }
 
-fn status(api: &KubeApi, name: &str) -> Value {
+pub(crate) fn status(api: &KubeApi, name: &str) -> Value {
     api.get(&format!("{POLICIES}{name}")).expect("the policy")["status"].clone()
 }
 
@@ -108,20 +116,20 @@ fn condition(status: &Value, name: &str) -> Value {
 }
 
 /// Reasons of the Events in the namespace, sorted.
-fn events(api: &KubeApi) -> Vec<String> {
+pub(crate) fn events(api: &KubeApi) -> Vec<String> {
     let mut reasons: Vec<_> = api.below(EVENTS).iter().map(|it| it["reason"].as_str().unwrap().to_owned()).collect();
     reasons.sort_unstable();
     reasons
 }
 
-fn ghost() -> Value {
+pub(crate) fn ghost() -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service", "metadata": { "name": "ghost", "namespace": "shop" },
         "spec": { "selector": { "app": "gone" }, "ports": [{ "port": 80 }] },
     })
 }
 
-fn exempting(name: &str, generation: i64, expires: Timestamp) -> Value {
+pub(crate) fn exempting(name: &str, generation: i64, expires: Timestamp) -> Value {
     let target = json!({ "kind": "Service", "name": "ghost" });
     let exemption = json!({
         "rule": "service-selects-nothing", "target": target, "reason": "known", "expires": expires.to_string(),
@@ -201,50 +209,8 @@ async fn of_two_replicas_one_writes_and_tells() {
     let mut object = api.get(&format!("{POLICIES}e")).unwrap();
     object["status"] = Value::Null;
     api.put(&format!("{POLICIES}e"), object);
-    assert_eq!(c.look(now()).await, written(1, 1), "the status is written again");
+    assert_eq!(c.look(now()).await, written(1, 0), "the status is written again");
     assert_eq!(events(&api), ["ExemptionExpired"], "the Event was there");
-}
-
-#[tokio::test]
-async fn an_exemption_has_its_life_in_events() {
-    let api = KubeApi::default();
-    store(&api, exempting("e", 1, in_days(20)));
-    let mut replica = Replica::new(&api, &[ghost()]);
-    assert_eq!(replica.look(now()).await, written(1, 0));
-    assert_eq!(replica.look(in_days(14)).await, written(1, 1));
-    replica.published.snapshot.store(Arc::new(cluster(&[])));
-    assert_eq!(replica.look(in_days(15)).await, written(1, 1));
-    assert_eq!(replica.look(in_days(20)).await, written(1, 1));
-    assert_eq!(events(&api), ["ExemptionExpired", "ExemptionExpiring", "ExemptionUnused"]);
-    let expired = api.below(EVENTS).into_iter().find(|it| it["reason"] == "ExemptionExpired").unwrap();
-    assert_eq!(
-        expired["note"],
-        "exemptions[0] (service-selects-nothing, Service \"ghost\") expired at 2026-12-10T12:00:00Z; remove it, or give it a \
-         later time"
-    );
-    assert_eq!((&expired["type"], &expired["reportingController"]), (&json!("Warning"), &json!("no502.dev/no502")));
-    let regarding = json!({
-        "apiVersion": "no502.dev/v1alpha1", "kind": "RolloutPolicy", "name": "e", "namespace": "shop",
-        "uid": format!("{POLICIES}e"),
-    });
-    assert_eq!(expired["regarding"], regarding);
-    let text = replica.metrics.encode(now());
-    for (state, count) in [("active", 0), ("expired", 1), ("unused", 0)] {
-        assert!(text.contains(&format!("no502_exemptions{{state=\"{state}\"}} {count}\n")), "{text}");
-    }
-}
-
-#[tokio::test]
-async fn events_of_cluster_policies_are_in_the_default_namespace() {
-    let api = KubeApi::default();
-    let sets = |profile: &str| json!({ "settings": { "profile": profile } });
-    store(&api, policy("", "a", 1, &sets("strict")));
-    store(&api, policy("", "b", 1, &sets("advise")));
-    let mut replica = Replica::new(&api, &[namespace("shop", &json!({}))]);
-    assert_eq!(replica.look(now()).await, written(2, 2));
-    let told = api.below("/apis/events.k8s.io/v1/namespaces/default/events/");
-    assert_eq!(told.iter().map(|it| it["reason"].as_str().unwrap()).collect::<Vec<_>>(), ["PolicyConflict"; 2]);
-    assert_eq!(replica.look(now()).await, written(0, 0));
 }
 
 #[tokio::test]
@@ -255,26 +221,101 @@ async fn what_one_replica_saw_used_is_used_for_all() {
     a.hear();
     a.needs("e", now());
     assert_eq!(a.look(now()).await, written(1, 0));
-    let first = status(&api, "e");
-    assert_eq!(first["exemptions"]["unused"], 0);
-    assert_eq!(condition(&first, "ExemptionsUsed")["message"], "a write needed exemptions[0] on 2026-11-20");
+    let used = |policy: &str| {
+        let condition = condition(&status(&api, policy), "ExemptionsUsed");
+        format!("{} {}", condition["status"].as_str().unwrap(), condition["message"].as_str().unwrap())
+    };
+    let ghost = "since 2026-11-20, needed by a write on 2026-11-20";
+    assert_eq!(used("e"), format!("True exemptions[0] e8bb4559 {ghost}"));
     assert_eq!(b.look(now()).await, written(0, 0), "it has not seen it, and does not say otherwise");
-    // Another edit of the policy makes nobody forget.
+    assert_eq!(b.look(in_days(7)).await, written(0, 0));
+    // Another edit of the policy makes nobody forget, wherever the exemption is in the list then.
+    let mut edited = exempting("e", 2, in_days(80));
+    let other = edited["spec"]["exemptions"][0].clone();
+    edited["spec"]["exemptions"].as_array_mut().unwrap().insert(0, other);
+    edited["spec"]["exemptions"][0]["target"]["name"] = json!("other");
+    store(&api, edited);
+    assert_eq!(b.look(in_days(7)).await, written(1, 0));
+    assert_eq!(used("e"), format!("True exemptions[0] e1580962 since 2026-11-27; exemptions[1] e8bb4559 {ghost}"));
+    assert_eq!(a.look(in_days(7)).await, written(0, 0));
+    assert_eq!(a.look(in_days(8)).await, written(1, 1));
+    assert_eq!(status(&api, "e")["exemptions"]["unused"], 1);
+    assert!(status(&api, "e")["exemptionProblems"].to_string().contains("exemptions[1]"));
+    assert_eq!((b.look(in_days(8)).await, a.look(in_days(8)).await), (written(0, 0), written(0, 0)));
+    // It is needed again.
+    b.needs("e", in_days(9));
+    b.used.note(&b.published.policies.load().entry(&e()).unwrap().policy.exemptions[1..], in_days(9));
+    assert_eq!(b.look(in_days(9)).await, written(1, 0));
+    assert_eq!(status(&api, "e")["exemptions"]["unused"], 0);
+}
+
+fn e() -> PolicyName {
+    PolicyName { namespace: "shop".into(), name: "e".into() }
+}
+
+#[tokio::test]
+async fn an_exemption_is_written_before_the_write_that_needs_it() {
+    let api = KubeApi::default();
+    store(&api, exempting("e", 1, in_days(90)));
+    let mut replica = Replica::new(&api, &[]);
+    assert_eq!(replica.look(now()).await, written(1, 0));
+    assert_eq!(status(&api, "e")["exemptions"]["unused"], 0, "nothing needs it yet");
+    assert_eq!(status(&api, "e").get("exemptionProblems"), None);
+    let told = condition(&status(&api, "e"), "ExemptionsUsed");
+    assert_eq!((&told["status"], &told["reason"]), (&json!("False"), &json!("NotNeeded")));
+    assert_eq!(replica.look(in_days(7)).await, written(0, 0));
+    // One that starts later knows since when it is there, and no clock that is wrong makes it a new one.
+    let mut object = api.get(&format!("{POLICIES}e")).unwrap();
+    let conditions = object["status"]["conditions"].as_array_mut().unwrap();
+    let used = conditions.iter_mut().find(|it| it["type"] == "ExemptionsUsed").unwrap();
+    used["message"] = json!(format!("{}, needed by a write on 9999-01-01", used["message"].as_str().unwrap()));
+    api.put(&format!("{POLICIES}e"), object);
+    let mut young = Replica::new(&api, &[]);
+    assert_eq!(young.look(in_days(8)).await, written(1, 1));
+    assert_eq!(status(&api, "e")["exemptions"]["unused"], 1);
+    assert_eq!(events(&api), ["ExemptionUnused"]);
+
+    // For another object it is another one; with another reason it is not.
+    let mut edited = exempting("e", 2, in_days(60));
+    edited["spec"]["exemptions"][0]["reason"] = json!("known, and planned");
+    store(&api, edited.clone());
+    young.look(in_days(9)).await;
+    assert_eq!(status(&api, "e")["exemptions"]["unused"], 1);
+    edited["metadata"]["generation"] = json!(3);
+    edited["spec"]["exemptions"][0]["target"]["name"] = json!("g*t");
+    store(&api, edited);
+    young.look(in_days(9)).await;
+    assert_eq!(status(&api, "e")["exemptions"]["unused"], 0);
+}
+
+#[tokio::test]
+async fn only_a_real_write_needs_an_exemption_and_needs_the_one_that_it_was_given() {
+    let api = KubeApi::default();
+    store(&api, exempting("e", 1, in_days(90)));
+    let mut replica = Replica::new(&api, &[]);
+    replica.hear();
+    let exemption = Arc::clone(&replica.published.policies.load().entry(&e()).unwrap().policy.exemptions[0]);
+    let live = Live { used: Arc::clone(&replica.used), metrics: Arc::clone(&replica.metrics), ..Live::default() };
+    let mut summary = Summary { allowed: true, dry_run: true, exemptions: vec![exemption], ..Summary::default() };
+    live.answered(&summary);
+    replica.look(now()).await;
+    let used = || condition(&status(&api, "e"), "ExemptionsUsed")["message"].to_string();
+    assert!(!used().contains("needed by a write"), "a dry run: {}", used());
+
+    // A newer version is in force when the answer has been given.
     let mut edited = exempting("e", 2, in_days(90));
     let other = edited["spec"]["exemptions"][0].clone();
     edited["spec"]["exemptions"].as_array_mut().unwrap().insert(0, other);
     edited["spec"]["exemptions"][0]["target"]["name"] = json!("other");
     store(&api, edited);
-    assert_eq!(b.look(now()).await, written(1, 1));
-    assert_eq!(
-        condition(&status(&api, "e"), "ExemptionsUsed")["message"],
-        "a write needed exemptions[1] on 2026-11-20"
-    );
-    assert_eq!(a.look(in_days(7)).await, written(0, 0));
-    assert_eq!(a.look(in_days(8)).await, written(1, 1));
-    assert_eq!(status(&api, "e")["exemptions"]["unused"], 2);
-    assert_eq!((b.look(in_days(8)).await, a.look(in_days(8)).await), (written(0, 0), written(0, 0)));
-    assert_eq!(condition(&status(&api, "e"), "ExemptionsUsed"), Value::Null);
+    replica.hear();
+    summary.dry_run = false;
+    live.answered(&summary);
+    replica.look(now()).await;
+    let expected =
+        "exemptions[0] e1580962 since 2026-11-20; exemptions[1] e8bb4559 since 2026-11-20, needed by a write on";
+    assert!(used().contains(expected), "{}", used());
+    assert_eq!(replica.counter("no502_exemption_uses_total{rule=\"service-selects-nothing\"}"), 1);
 }
 
 #[tokio::test]
@@ -309,9 +350,10 @@ async fn replicas_that_disagree_do_not_fight() {
     let api = KubeApi::default();
     store(&api, exempting("e", 1, in_days(30)));
     let (mut a, mut b) = (Replica::new(&api, &[ghost()]), Replica::new(&api, &[]));
-    assert_eq!((a.look(now()).await, b.look(now()).await), (written(1, 0), written(1, 1)));
+    assert_eq!((a.look(now()).await, b.look(now()).await), (written(1, 0), written(0, 0)));
+    assert_eq!((a.look(in_days(8)).await, b.look(in_days(8)).await), (written(0, 0), written(1, 1)));
     for _ in 0..3 {
-        assert_eq!((a.look(now()).await, b.look(now()).await), (written(0, 0), written(0, 0)));
+        assert_eq!((a.look(in_days(8)).await, b.look(in_days(8)).await), (written(0, 0), written(0, 0)));
     }
     // What is new is written at once.
     store(&api, exempting("e", 2, in_days(30)));
@@ -332,8 +374,8 @@ async fn a_failed_write_is_tried_again() {
     api.delete(&format!("{POLICIES}e"));
     replica.published.snapshot.store(Arc::new(cluster(&[])));
     assert_eq!(
-        replica.writer.pass(now()).await,
-        Pass { written: 0, conflicts: 2, ..Pass::default() },
+        replica.writer.pass(in_days(8)).await,
+        Pass { conflicts: 2, events: 2, ..Pass::default() },
         "one is gone, one is stale"
     );
 }

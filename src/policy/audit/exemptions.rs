@@ -1,15 +1,18 @@
 //! What is to be said about the exemptions of one policy.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use smol_str::SmolStr;
 
 use super::{Used, findings::Findings};
-use crate::policy::{Entry, Exemption, Limits, Standing};
+use crate::policy::{Effective, Entry, Exemption, Limits, Standing, set::OWN_EXEMPTIONS_MAX};
 
 /// An exemption is announced so many days before it ends.
 pub const EXPIRES_SOON_DAYS: i64 = 7;
 
-/// An exemption that a write needed is not called unused for so many days.
+/// An exemption is not called unused for so many days after a write needed it, and after it came: it is written before the write that
+/// needs it.
 pub const USED_FOR_DAYS: i64 = 7;
 
 /// How many exemptions there are of each kind.
@@ -66,14 +69,21 @@ impl Needs<'_> {
     }
 }
 
-pub(super) fn judge(
-    entry: &Entry,
-    limits: &Limits,
-    needs: &Needs<'_>,
-    now: Timestamp,
-) -> (ExemptionCounts, Vec<ExemptionRemark>) {
-    let mut counts = ExemptionCounts::default();
-    let mut remarks = Vec::new();
+/// What is to be said about the exemptions of one policy.
+#[derive(Default)]
+pub(super) struct Judged {
+    pub(super) counts: ExemptionCounts,
+    /// The places of those that count.
+    pub(super) in_force: Vec<usize>,
+    /// The worst first.
+    pub(super) remarks: Vec<ExemptionRemark>,
+}
+
+/// `effective` is what is in force in the policy's own namespace; one of the cluster has none.
+pub(super) fn judge(entry: &Entry, effective: Option<&Effective>, needs: &Needs<'_>, now: Timestamp) -> Judged {
+    let no_limits = Limits::default();
+    let limits = effective.map_or(&no_limits, |it| &it.limits);
+    let Judged { mut counts, mut in_force, mut remarks } = Judged::default();
     let soon = now.checked_add(SignedDuration::from_hours(24 * EXPIRES_SOON_DAYS)).unwrap_or(Timestamp::MAX);
     for exemption in &entry.policy.exemptions {
         let mut remark = |kind, text: String| {
@@ -93,7 +103,17 @@ pub(super) fn judge(
                 remark(RemarkKind::NotInForce, not_in_force(exemption, limits, standing));
                 continue;
             }
-            Standing::Active => counts.active += 1,
+            Standing::Active if effective.is_some_and(|it| it.leaves_out(exemption)) => {
+                counts.not_in_force += 1;
+                let text = "is not in force: the RolloutPolicies of this namespace have more than";
+                let fix = "those of the policies whose names come first do; remove some";
+                remark(RemarkKind::NotInForce, format!("{text} the {OWN_EXEMPTIONS_MAX} that count; {fix}"));
+                continue;
+            }
+            Standing::Active => {
+                counts.active += 1;
+                in_force.push(exemption.index);
+            }
         }
         if expires <= soon {
             counts.expiring_soon += 1;
@@ -106,7 +126,15 @@ pub(super) fn judge(
         }
     }
     remarks.sort_unstable();
-    (counts, remarks)
+    Judged { counts, in_force, remarks }
+}
+
+impl Effective {
+    /// True for an exemption of the namespace that is beyond those that count.
+    fn leaves_out(&self, exemption: &Arc<Exemption>) -> bool {
+        let [_, own] = &self.exemptions;
+        own.len() >= OWN_EXEMPTIONS_MAX && !own.iter().any(|it| Arc::ptr_eq(it, exemption))
+    }
 }
 
 fn not_in_force(exemption: &Exemption, limits: &Limits, standing: Standing) -> String {

@@ -87,6 +87,51 @@ fn without_definitions_what_is_built_in_is_in_force_and_nobody_waits() {
 }
 
 #[test]
+fn policies_count_as_read_once_both_lists_have_ended_and_are_in_force() {
+    let mut scene = Scene::new();
+    let objects = Arc::clone(&scene.arrivals.objects);
+    let policy = scene.policy(NAMESPACED, 1, &json!("advise"));
+    scene.list(CLUSTER, Vec::new());
+    scene.take(NAMESPACED, PolicyInput::ListBegins);
+    scene.take(NAMESPACED, policy);
+    assert!(!objects.are_read(), "there may be more of them");
+    scene.arrivals.take(NAMESPACED, PolicyInput::ListEnds);
+    assert!(!objects.are_read(), "not in force yet");
+    scene.arrivals.publish();
+    assert!(objects.are_read());
+
+    let mut scene = Scene::new();
+    scene.take(CLUSTER, PolicyInput::Forbidden);
+    scene.take(NAMESPACED, PolicyInput::Absent);
+    assert!(scene.arrivals.objects.are_read(), "there is nothing to wait for");
+}
+
+#[tokio::test]
+async fn a_missing_right_is_looked_for_less_and_less_often() {
+    let answer = |code| {
+        watcher::Error::InitialListFailed(kube::Error::Api(Box::new(
+            kube::core::Status::failure("no", "").with_code(code),
+        )))
+    };
+    let service = tower::service_fn(|_: hyper::Request<kube::client::Body>| {
+        std::future::pending::<Result<hyper::Response<kube::client::Body>, std::convert::Infallible>>()
+    });
+    let mut watch = Watch::new(Client::new(service, "default"), CLUSTER, Arc::new(Metrics::new()));
+    let mut pauses = |codes: &[u16]| {
+        let pause = |code: &u16| {
+            watch.failed(&answer(*code));
+            watch.pause.as_secs()
+        };
+        codes.iter().map(pause).collect::<Vec<_>>()
+    };
+    assert_eq!(pauses(&[403; 8]), [2, 4, 8, 16, 32, 60, 60, 60]);
+    assert_eq!(pauses(&[404, 404, 403, 403]), [2, 2, 2, 4], "no definitions: another thing");
+    watch.heard(watcher::Event::InitDone);
+    watch.failed(&answer(403));
+    assert_eq!(watch.pause.as_secs(), 2, "it had the right in between");
+}
+
+#[test]
 fn without_rights_what_was_read_last_stays() {
     let mut scene = Scene::new();
     assert!(scene.take(CLUSTER, PolicyInput::Forbidden) && scene.take(NAMESPACED, PolicyInput::Forbidden));
