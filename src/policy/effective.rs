@@ -87,6 +87,7 @@ impl Effective {
 
     /// The exemptions from a rule that are for an object and count at this moment. A finding about a container may be left out by
     /// [`Exemption::is_for_container`].
+    #[must_use]
     pub fn exemptions_from(&self, rule: &str, object: &ObjectName, now: Timestamp) -> Vec<&Arc<Exemption>> {
         // Names last: they cost the most.
         let counts = |it: &&Arc<Exemption>| {

@@ -80,6 +80,12 @@ impl Limits {
         own.or_else(|| self.profile_holder().filter(|_| is_weaker))
     }
 
+    /// How a policy keeps a setting of teams out, in a few words behind its name.
+    #[must_use]
+    pub(super) fn why_locked(&self, field: Field) -> &'static str {
+        if self.locks.contains_key(&field) { "locks it" } else { "holds the profile, and with it its denials" }
+    }
+
     /// The policy that locks the profile, or keeps it from being the weakest.
     fn profile_holder(&self) -> Option<&SmolStr> {
         let min = self.bounds.get(&Field::Profile).and_then(|it| it.min.as_ref()).filter(|it| it.rank > 0);

@@ -97,11 +97,7 @@ impl Resolution {
         if let Some(policy) = locked_by {
             let differs = self.slot(field).value.as_ref() != Some(value);
             if differs {
-                let why = if self.limits.locks.contains_key(&field) {
-                    "locks it"
-                } else {
-                    "holds the profile, and with it its denials"
-                };
+                let why = self.limits.why_locked(field);
                 let text = format!("{} is ignored: ClusterRolloutPolicy \"{policy}\" {why}", what());
                 self.problem(field, text);
             }

@@ -94,7 +94,7 @@ pub(super) struct Own {
 }
 
 /// Most exemptions of all policies of one namespace together: each finding in it is held against them.
-pub(super) const OWN_EXEMPTIONS_MAX: usize = 256;
+const OWN_EXEMPTIONS_MAX: usize = 256;
 
 impl Own {
     /// `policies` are in the order in which they count.
@@ -104,7 +104,16 @@ impl Own {
         let all = || by_name.iter().flat_map(|it| &it.exemptions);
         let exemptions = all().take(OWN_EXEMPTIONS_MAX).cloned().collect();
         let left_out = all().count().saturating_sub(OWN_EXEMPTIONS_MAX);
-        Self { exemptions, left_out, policies }
+        Self { policies, exemptions, left_out }
+    }
+
+    /// What is to be said if not all exemptions count.
+    pub(super) fn remark(&self) -> Option<String> {
+        let all = OWN_EXEMPTIONS_MAX + self.left_out;
+        let text = "count, by the names of the policies";
+        (self.left_out > 0).then(|| {
+            format!("the RolloutPolicies of this namespace have {all} exemptions; {OWN_EXEMPTIONS_MAX} {text}")
+        })
     }
 
     pub(super) fn iter(&self) -> std::slice::Iter<'_, Arc<PolicyObject>> {
@@ -214,12 +223,7 @@ impl Policies {
         for policy in self.own_policies(namespace).iter().filter(|_| !self.unreadable.is_empty()) {
             self.tell_problems(&policy.name, resolution);
         }
-        if let Some(own) = self.own.get(namespace).filter(|it| it.left_out > 0) {
-            let all = OWN_EXEMPTIONS_MAX + own.left_out;
-            resolution.policy_problems.push(format!(
-                "the RolloutPolicies of this namespace have {all} exemptions; {OWN_EXEMPTIONS_MAX} count, by the names of the policies"
-            ));
-        }
+        resolution.policy_problems.extend(self.own.get(namespace).and_then(|it| it.remark()));
         if let Some(workload) = workload {
             annotations::of_workload(workload, resolution);
         }
@@ -258,7 +262,7 @@ impl Policies {
         // Only what teams set is told with a namespace.
         held.hold_bounds("");
         let effective = held.finish([Arc::clone(&exemptions), Arc::default()]);
-        Said { effective, resolution, exemptions, selected }
+        Said { resolution, exemptions, effective, selected }
     }
 
     /// The cluster policies that are for a namespace, those that count least first.

@@ -405,7 +405,7 @@ fn exemptions_count_as_the_manual_says(
         for policy in cluster.iter().chain(&own) {
             let is_own = policy["kind"] == "RolloutPolicy";
             for (index, exemption) in policy["spec"]["exemptions"].as_array().into_iter().flatten().enumerate() {
-                let expires: Timestamp = exemption["expires"].as_str().unwrap().parse().unwrap();
+                let expires = time(&exemption["expires"]);
                 let ends_early_enough = days.is_none_or(|days| expires.duration_since(now).as_hours() <= days * 24);
                 let is_for = exemption["rule"] == rule
                     && exemption["target"]["kind"] == "Deployment"
@@ -421,6 +421,10 @@ fn exemptions_count_as_the_manual_says(
         prop_assert_eq!(found, expected, "{}", rule);
     }
     Ok(())
+}
+
+fn time(value: &Value) -> Timestamp {
+    value.as_str().unwrap().parse().unwrap()
 }
 
 /// Nothing panics, problems are one line each, and a good version outlives a bad one.

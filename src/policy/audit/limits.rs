@@ -102,7 +102,9 @@ impl Found {
             return;
         }
         for policy in policies.own.get(namespace).into_iter().flat_map(|it| it.iter()) {
-            let lines = held_back(policy, &held, &effective.limits);
+            let mut lines = held_back(policy, &held, &effective.limits);
+            let remark = policies.own.get(namespace).and_then(|it| it.remark());
+            lines.extend(remark.filter(|_| !policy.exemptions.is_empty()));
             if !lines.is_empty() {
                 self.limited.entry(policy.name.clone()).or_default().extend(lines);
             }
@@ -127,9 +129,10 @@ impl Found {
 fn held_back(policy: &PolicyObject, held: &Resolution, limits: &Limits) -> Vec<String> {
     let line = |(field, value): &(crate::policy::Field, crate::policy::FieldValue)| {
         let path = field.path();
-        if let Some(by) = limits.locks.get(field) {
+        if let Some(by) = limits.lock_on(*field, value) {
             let differs = held.slot(*field).value.as_ref() != Some(value);
-            return differs.then(|| format!("{path} is ignored: ClusterRolloutPolicy \"{by}\" locks it"));
+            let why = limits.why_locked(*field);
+            return differs.then(|| format!("{path} is ignored: ClusterRolloutPolicy \"{by}\" {why}"));
         }
         let (held, by) = limits.clamped(*field, value)?;
         Some(format!("{path} {value} is out of bounds: ClusterRolloutPolicy \"{by}\" makes it {held}"))
