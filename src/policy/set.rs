@@ -94,7 +94,7 @@ pub(super) struct Own {
 }
 
 /// Most exemptions of all policies of one namespace together: each finding in it is held against them.
-const OWN_EXEMPTIONS_MAX: usize = 256;
+pub(super) const OWN_EXEMPTIONS_MAX: usize = 256;
 
 impl Own {
     /// `policies` are in the order in which they count.
