@@ -102,9 +102,7 @@ impl Found {
             return;
         }
         for policy in policies.own.get(namespace).into_iter().flat_map(|it| it.iter()) {
-            let mut lines = held_back(policy, &held, &effective.limits);
-            let remark = policies.own.get(namespace).and_then(|it| it.remark());
-            lines.extend(remark.filter(|_| !policy.exemptions.is_empty()));
+            let lines = held_back(policy, &held, &effective.limits);
             if !lines.is_empty() {
                 self.limited.entry(policy.name.clone()).or_default().extend(lines);
             }
