@@ -17,7 +17,11 @@ mod undo;
 use json_patch::Patch;
 use serde_json::Value;
 
-pub use self::{conditional::would, renames::marker_after_renames, undo::{as_written, undo}};
+pub use self::{
+    conditional::would,
+    renames::marker_after_renames,
+    undo::{as_written, undo},
+};
 pub(crate) use self::{
     grace_period::{GRACE, grace_seconds, longest_sleep},
     marker::is_own_sleep,

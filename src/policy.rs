@@ -25,7 +25,7 @@ pub use self::{
     },
     effective::{Effective, Source},
     exemption::{Exemption, PolicyName, Standing, Target},
-    explain::{BreakGlass, Explained, ExemptionNote, Explanation, Overridden, Speaker, Unreadable, Why},
+    explain::{BreakGlass, ExemptionNote, Explained, Explanation, Overridden, Speaker, Unreadable, Why},
     field::{DEFINITIONS, Definition, Field, Reach},
     injection::{
         DRAIN_SECONDS_MAX, GRACE_SECONDS_MAX, InjectionSettings, Mode, PROBE_NUMBER_MAX, Preset, ProbeValues,
