@@ -2,7 +2,8 @@
 //!
 //! Two or three replicas do the same at the same time. They agree, since all go by the same objects, so that the second one finds
 //! nothing to write; a write names the version that it is about, so that of two at once one is refused. What has come about is told
-//! before the status is written, which would make it old news; to tell it twice is to find that it has been told. Should two replicas disagree after all (two versions of no502, a broken watch), neither repeats itself at once.
+//! before the status is written, which would make it old news; to tell it twice is to find that it has been told. Should two
+//! replicas disagree after all (two versions of no502, a broken watch), neither repeats itself at once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,6 +32,7 @@ use super::{
     teller::Teller,
 };
 use crate::{
+    crd::{CLUSTER_PLURAL, NAMESPACED_PLURAL},
     metrics::Metrics,
     policy::{API_VERSION, PolicyName, PolicyStatus, audit},
     watch::Published,
@@ -310,7 +312,7 @@ impl StatusWriter {
 
 fn resource(name: &PolicyName) -> ApiResource {
     let (group, version) = API_VERSION.split_once('/').unwrap_or_default();
-    let plural = if name.namespace.is_empty() { "clusterrolloutpolicies" } else { "rolloutpolicies" };
+    let plural = if name.namespace.is_empty() { CLUSTER_PLURAL } else { NAMESPACED_PLURAL };
     ApiResource {
         group: group.to_owned(),
         version: version.to_owned(),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::{Value as Json, json, value::RawValue};
 
 use crate::{
+    crd::{CLUSTER_PLURAL, NAMESPACED_PLURAL},
     policy::{API_VERSION, CLUSTER_KIND, NAMESPACED_KIND, PolicyName},
     policy_status::Stored,
 };
@@ -35,8 +36,8 @@ impl PolicyKind {
     /// The plural name in the API, for logs and metrics.
     pub(super) fn plural(self) -> &'static str {
         match self {
-            Self::Cluster => "clusterrolloutpolicies",
-            Self::Namespaced => "rolloutpolicies",
+            Self::Cluster => CLUSTER_PLURAL,
+            Self::Namespaced => NAMESPACED_PLURAL,
         }
     }
 }

@@ -60,7 +60,9 @@ fn a_policy_says_whom_it_means(no502: &No502) -> anyhow::Result<()> {
         "mail",
         "{workloadSelector: {matchLabels: {nobody: has-this}}, settings: {injection: {mode: \"off\"}}}",
     );
-    room.apply(&selective)?.quiet()?;
+    room.apply(&selective)?.says(
+        "Warning: no502: RolloutPolicy \"mail\" selects no workload that is there; it goes by their own labels",
+    )?;
     Ok(())
 }
 
