@@ -196,17 +196,7 @@ fn exemptions_are_accounted_for(no502: &No502) -> anyhow::Result<()> {
     ensure!(first.starts_with("exemptions[0] ") && first.contains(", needed by a write on "), "{told}");
     ensure!(idle.starts_with("exemptions[1] ") && !idle.contains("needed"), "{told}");
 
-    // As if both had been there for long.
-    let since = idle.rsplit(' ').next().unwrap_or_default();
-    let place = status["conditions"].as_array().and_then(|it| it.iter().position(|it| it["type"] == "ExemptionsUsed"));
-    let patch = json!([{
-        "op": "replace",
-        "path": format!("/status/conditions/{}/message", place.unwrap_or_default()),
-        "value": told.replace(&format!("since {since}"), "since 2026-01-01"),
-    }]);
-    let words = ["patch", "rolloutpolicy", "known", "-n", &room.name, "--subresource=status", "--type=json", "-p"];
-    let patch = patch.to_string();
-    no502.cluster.kubectl(&words.into_iter().chain([patch.as_str()]).collect::<Vec<_>>(), None)?.success()?;
+    age(&room, &status)?;
     is([2, 1, 0, 1], PATIENCE)?;
     was_told(&room, "known", "ExemptionUnused")?;
     ensure!(metric("unused")? == 1 && metric("active")? == 2 && metric("expiring-soon")? == 1, "the metric is another");
@@ -216,6 +206,22 @@ fn exemptions_are_accounted_for(no502: &No502) -> anyhow::Result<()> {
         .done()?;
     is([1, 0, 0, 0], NEXT_LOOK)?;
     no502.must_run()
+}
+
+/// Makes the record of the policy `known` say that its exemptions have been there for long.
+fn age(room: &Room<'_>, status: &Value) -> anyhow::Result<()> {
+    let told = condition(status, "ExemptionsUsed")?.1;
+    let since = told.rsplit(' ').next().unwrap_or_default();
+    let place = status["conditions"].as_array().and_then(|it| it.iter().position(|it| it["type"] == "ExemptionsUsed"));
+    let patch = json!([{
+        "op": "replace",
+        "path": format!("/status/conditions/{}/message", place.unwrap_or_default()),
+        "value": told.replace(&format!("since {since}"), "since 2026-01-01"),
+    }]);
+    let words = ["patch", "rolloutpolicy", "known", "-n", &room.name, "--subresource=status", "--type=json", "-p"];
+    let patch = patch.to_string();
+    let words: Vec<&str> = words.into_iter().chain([patch.as_str()]).collect();
+    Ok(room.no502.cluster.kubectl(&words, None)?.success().map(drop)?)
 }
 
 /// Policies of every kind of trouble, and two that write their statuses.

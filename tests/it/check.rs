@@ -16,16 +16,10 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::program::{Outcome, run};
+
 /// A folder to check in, gone at the end.
 struct Folder(TempDir);
-
-/// What came out of a run.
-#[derive(Debug)]
-struct Outcome {
-    code: i32,
-    out: String,
-    err: String,
-}
 
 impl Folder {
     fn new() -> Self {
@@ -59,17 +53,7 @@ impl Folder {
     }
 
     fn check_stdin(&self, arguments: &[&str], input: &str) -> Outcome {
-        let mut command = self.command(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        // A run that does not read its input ends before all of it is written.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        Outcome {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        run(&mut self.command(arguments), input)
     }
 
     fn json(&self, arguments: &[&str]) -> Value {

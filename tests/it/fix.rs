@@ -3,13 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, FileTimes, Permissions},
-    io::Write as _,
     os::unix::{
         fs::{MetadataExt as _, PermissionsExt as _, symlink},
         process::CommandExt as _,
     },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     time::{Duration, SystemTime},
 };
 
@@ -17,20 +16,17 @@ use serde_json::Value;
 use similar::{DiffTag, TextDiff};
 use tempfile::TempDir;
 
-use crate::{corpus::corpus, stage::folder};
+use crate::{
+    corpus::corpus,
+    program::{Outcome, run},
+    stage::folder,
+};
 
 /// The user that may write nothing: `nobody`.
 const NOBODY: u32 = 65534;
 
 /// A folder to fix in, gone at the end.
 pub(crate) struct Folder(TempDir);
-
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
 
 impl Folder {
     pub(crate) fn new() -> Self {
@@ -69,19 +65,6 @@ impl Folder {
     /// Everything in the folder.
     fn names(&self) -> BTreeSet<String> {
         fs::read_dir(self.path()).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap()).collect()
-    }
-}
-
-pub(crate) fn run(command: &mut Command, input: &str) -> Outcome {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    // A run that does not read its input ends before all of it is written.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    Outcome {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
     }
 }
 

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+use crate::program::Outcome;
+
 /// What the server holds, and how it behaves.
 #[derive(Debug, Default)]
 struct Cluster {
@@ -132,13 +134,6 @@ struct Rig {
     _runtime: tokio::runtime::Runtime,
 }
 
-#[derive(Debug)]
-struct Outcome {
-    code: i32,
-    out: String,
-    err: String,
-}
-
 impl Rig {
     fn new(cluster: Cluster) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -166,12 +161,7 @@ impl Rig {
         let mut command = Command::new(env!("CARGO_BIN_EXE_no502"));
         command.args(["fix", "--undo", "--live"]).args(arguments);
         command.env("KUBECONFIG", self.folder.path().join("config")).stdin(Stdio::null());
-        let output = command.output().unwrap();
-        Outcome {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        command.output().unwrap().into()
     }
 }
 

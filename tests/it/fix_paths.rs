@@ -7,7 +7,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::fix::{Folder, Outcome, deployment, fixture, fixtures, run, variants};
+use crate::{
+    fix::{Folder, deployment, fixture, fixtures, variants},
+    program::{Outcome, run},
+};
 
 /// The largest text that is read, in bytes.
 const MOST_BYTES: usize = 64 << 20;
@@ -183,8 +186,7 @@ fn feed(folder: &Folder, bytes: usize) -> Outcome {
     });
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Outcome { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    output.into()
 }
 
 #[test]

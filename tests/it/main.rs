@@ -41,6 +41,7 @@
 //!
 //! | what those stand on | |
 //! | --- | --- |
+//! | `program` | a run of the program, and what came out |
 //! | `stage` | manifests become a cluster, a write becomes a review, an answer is taken apart |
 //! | `worlds` | random clusters and writes |
 //! | `policy_worlds` | random policies, Namespaces and workloads |
@@ -87,6 +88,7 @@ mod policy_status;
 mod policy_suites;
 mod policy_worlds;
 mod preview;
+mod program;
 mod properties;
 mod reviews;
 mod rig;

@@ -1,35 +1,16 @@
 //! `no502 policy explain` from files, as a program: what it prints, how it exits.
 
-use std::{
-    fs,
-    io::Write as _,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{fs, path::Path, process::Command};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
+use crate::program::{Outcome, run};
 
 pub(crate) fn run_in(folder: &Path, arguments: &[&str], input: &str) -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_no502"));
     command.arg("policy").args(arguments).current_dir(folder).env("TERM", "xterm");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    // A run that does not read its input ends before all of it is written.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    Outcome {
-        code: output.status.code().unwrap(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
+    run(&mut command, input)
 }
 
 /// A folder of files, gone at the end.

@@ -14,19 +14,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+use crate::program::Outcome;
+
 /// Paths and what is answered there; everything else is not found.
 type Answers = BTreeMap<&'static str, (u16, Value)>;
 
 struct Rig {
     folder: TempDir,
     _runtime: tokio::runtime::Runtime,
-}
-
-#[derive(Debug)]
-struct Outcome {
-    code: i32,
-    out: String,
-    err: String,
 }
 
 fn status(code: u16, message: &str) -> (u16, Value) {
@@ -99,12 +94,7 @@ impl Rig {
     fn explain(&self, arguments: &[&str]) -> Outcome {
         let mut command = Command::new(env!("CARGO_BIN_EXE_no502"));
         command.args(["policy", "explain"]).args(arguments).current_dir(self.folder.path());
-        let output = command.env("KUBECONFIG", self.folder.path().join("kubeconfig")).output().unwrap();
-        Outcome {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        command.env("KUBECONFIG", self.folder.path().join("kubeconfig")).output().unwrap().into()
     }
 }
 
