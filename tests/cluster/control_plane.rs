@@ -240,7 +240,7 @@ impl ControlPlane {
         fs::create_dir(&self.kubectl.home).map_err(Error::io("make the folder", &self.kubectl.home))?;
         self.on_free_ports(ETCD, Self::try_start_etcd)?;
         self.on_free_ports(APISERVER, |control_plane| {
-            control_plane.apiserver_port = free_port()?;
+            [control_plane.apiserver_port] = free_ports()?;
             control_plane.pki.kubeconfig(
                 &control_plane.kubectl.kubeconfig,
                 &control_plane.apiserver_url(),
@@ -272,8 +272,7 @@ impl ControlPlane {
     fn try_start_etcd(&mut self) -> Result<Start, Error> {
         // Proves later that it is our etcd that answers, and not one that was given the same port.
         let name = self.folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let client_url = format!("http://127.0.0.1:{}", free_port()?);
-        let peer_url = format!("http://127.0.0.1:{}", free_port()?);
+        let [client_url, peer_url] = free_ports()?.map(|port| format!("http://127.0.0.1:{port}"));
         let data = self.folder.path().join("etcd-data");
         let mut command = Process::component(&self.binaries.etcd);
         command
@@ -445,8 +444,16 @@ fn await_start(
     waited.map_err(|error| error.of(process))
 }
 
-/// A port nobody listens on at this moment.
-pub(crate) fn free_port() -> Result<u16, Error> {
-    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-    Ok(address.map_err(Error::io("find a free port on", "127.0.0.1"))?.port())
+/// Different ports nobody listens on at this moment.
+pub(crate) fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT], Error> {
+    let mut ports = [0; COUNT];
+    // All are held until the last one is found: one that is free again may be given once more.
+    let mut held = Vec::with_capacity(COUNT);
+    for port in &mut ports {
+        let failed = || Error::io("find a free port on", "127.0.0.1");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed())?;
+        *port = listener.local_addr().map_err(failed())?.port();
+        held.push(listener);
+    }
+    Ok(ports)
 }

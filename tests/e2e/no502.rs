@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::cluster::{
     ControlPlane,
-    control_plane::free_port,
+    control_plane::free_ports,
     process::Process,
     wait::{self, Deadline, Look},
 };
@@ -74,7 +74,7 @@ impl No502 {
             no502.spawn(&[])?;
             match no502.await_ready() {
                 Ok(_) => return Ok(no502),
-                // Of another program, or the same one was found free twice.
+                // Another program was faster.
                 Err(_) if no502.log_tail().contains(PORT_TAKEN) => {}
                 Err(error) => return Err(error),
             }
@@ -83,8 +83,7 @@ impl No502 {
     }
 
     fn new(cluster: Arc<ControlPlane>, kubeconfig: PathBuf) -> anyhow::Result<Self> {
-        let address = || Ok::<_, anyhow::Error>(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
-        let (webhook, admin) = (address()?, address()?);
+        let [webhook, admin] = free_ports()?.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let log = cluster.log(&format!("{NAME}-{}", webhook.port()));
         let http = ureq::Agent::config_builder()
             .proxy(None)

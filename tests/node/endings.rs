@@ -153,7 +153,7 @@ fn interrupt_at_once() -> anyhow::Result<()> {
 /// A component that ends is named, and its log is all that stays.
 fn kill_kubelet() -> anyhow::Result<()> {
     let (mut running, traces) = boot()?;
-    let kubelet = traces.processes().iter().find(|process| process.read("comm") == "kubelet").context("no kubelet")?;
+    let kubelet = traces.component("kubelet")?;
     signal(kubelet.number, Signal::KILL)?;
     let status = running.await_end()?;
     let output = running.output();
@@ -188,11 +188,10 @@ fn kill_proof() -> anyhow::Result<()> {
 fn hold_something() -> anyhow::Result<()> {
     let before = Before::look();
     let mut running = Running::start()?;
-    let etcd = running.until("etcd runs", |running| {
-        let inside = Process::tree(running.first_process());
-        inside.into_iter().find(|process| process.read("comm") == "etcd")
-    })?;
+    // Before that a component that ends may be started again, on another port.
+    running.await_ready()?;
     let traces = before.record(&running)?;
+    let etcd = traces.component("etcd")?;
     let held = running.folder().context("no folder")?.join("held");
     fs::create_dir(&held)?;
     mount(&["-t", "tmpfs", "tmpfs"], &held)?;

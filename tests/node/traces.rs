@@ -65,9 +65,10 @@ impl Before {
 }
 
 impl Traces {
-    /// The processes.
-    pub(crate) fn processes(&self) -> &BTreeSet<Process> {
-        &self.processes
+    /// The process of a component.
+    pub(crate) fn component(&self, program: &str) -> anyhow::Result<Process> {
+        let found = self.processes.iter().find(|process| process.read("comm") == program);
+        found.copied().with_context(|| format!("no {program}"))
     }
 
     /// Fails where a look at the machine would find nothing although everything is there.
