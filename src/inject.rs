@@ -51,6 +51,12 @@ pub struct Candidate<'a> {
     pub template_is_unchanged: bool,
 }
 
+impl Candidate<'_> {
+    fn has_the_same_settings(self) -> bool {
+        self.old.is_some_and(|old| old.meta.own == self.new.meta.own)
+    }
+}
+
 /// What the mutating half does to one object.
 #[derive(Debug, Default)]
 pub struct Injection {
@@ -110,12 +116,13 @@ pub(crate) const CONTAINERS_MAX: usize = 512;
 /// Plans the changes to one workload.
 #[must_use]
 pub fn inject<'a>(candidate: Candidate<'a>, snapshot: &'a Snapshot, policies: &Policies) -> Injection {
-    if candidate.template_is_unchanged {
+    if candidate.template_is_unchanged && candidate.has_the_same_settings() {
         return Injection::default();
     }
     let namespace = snapshot.namespace(&candidate.new.meta.namespace);
     let effective = policies.effective(&candidate.new.meta.namespace, namespace, Some(candidate.new));
-    Plan::of(candidate, effective, snapshot, policies).map_or_else(Injection::default, Plan::finish)
+    let plan = if candidate.template_is_unchanged { Plan::of_settings } else { Plan::of };
+    plan(candidate, effective, snapshot, policies).map_or_else(Injection::default, Plan::finish)
 }
 
 /// What the mutating half would add to a workload that is created as it is, whether or not the mode `warn` holds it back.

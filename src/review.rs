@@ -224,7 +224,7 @@ fn verified(
     snapshot: &Snapshot,
     policies: &Policies,
 ) -> Injection {
-    if injection.is_empty() {
+    if injection.is_empty() || candidate.template_is_unchanged {
         return injection;
     }
     let (template, old_template) = request.templates();

@@ -29,11 +29,11 @@ pub struct Rule {
 }
 
 /// The kinds of what is reviewed: first those with pods, then the two that lead to them.
-static REVIEWED: [&str; 10] =
-    ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Rollout", "Pod", "Job", "CronJob", "Service", "Ingress"];
+static REVIEWED: [&str; 8] =
+    ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Rollout", "Pod", "Service", "Ingress"];
 
 /// So many of them have pods.
-const WITH_PODS: usize = 8;
+const WITH_PODS: usize = 6;
 
 impl Rule {
     /// The kinds of the objects that its findings can be about.

@@ -178,6 +178,10 @@ fn target() -> Json {
         "type": "object",
         "description": "The objects that the finding is about.",
         "required": ["kind", "name"],
+        "x-kubernetes-validations": [rule_saying(
+            "!has(self.container) || !(self.kind in ['Service', 'Ingress'])".to_owned(),
+            "'container: a ' + self.kind + ' has no containers; leave it out'",
+        )],
         "properties": {
             "kind": {
                 "type": "string",

@@ -17,7 +17,7 @@ use super::{
     readiness_probe, stripped,
 };
 use crate::{
-    facts::{Container, ContainerKind, Workload},
+    facts::{Container, ContainerKind, MARKER, OWN_PREFIX, Workload},
     patch::{PatchBuilder, PatchError},
     policy::{Effective, Field, InjectionSettings, Mode, Policies, ProbeValues, Source, TemplateKind},
     snapshot::{Resource, Snapshot},
@@ -44,6 +44,26 @@ pub(super) struct Plan<'a> {
     /// Nothing keeps us from changing this template: a marker that claims what is not there any more is put right.
     is_open: bool,
     notices: Vec<Notice>,
+}
+
+/// The kind of a workload that may be changed, if it is one.
+fn kind_of(workload: &Workload, snapshot: &Snapshot, policies: &Policies) -> Option<TemplateKind> {
+    let namespace = snapshot.namespace(&workload.meta.namespace);
+    let is_open = !workload.meta.deleting
+        && !namespace.is_some_and(|it| it.meta.deleting)
+        && !policies.is_exempt_namespace(&workload.meta.namespace);
+    TemplateKind::of(&workload.meta).filter(|_| is_open)
+}
+
+/// Nothing is added to it, and nobody reads what would be told.
+fn is_left_alone(workload: &Workload, effective: &Effective) -> bool {
+    !effective.is_enabled || effective.settings.skips_owned && workload.meta.controller.is_some()
+}
+
+/// Somebody has said what is to be done with this workload.
+fn has_settings(workload: &Workload) -> bool {
+    let marker = MARKER.trim_start_matches(OWN_PREFIX);
+    workload.meta.own.keys().chain(workload.template.own.keys()).any(|key| key != marker)
 }
 
 /// The API server refuses two containers of one name, and so there is nothing to do for them.
@@ -73,12 +93,8 @@ impl<'a> Plan<'a> {
         policies: &Policies,
     ) -> Option<Self> {
         let workload = candidate.new;
-        let namespace = snapshot.namespace(&workload.meta.namespace);
-        let is_open = !candidate.template_is_unchanged
-            && !workload.meta.deleting
-            && !namespace.is_some_and(|it| it.meta.deleting)
-            && !policies.is_exempt_namespace(&workload.meta.namespace);
-        let kind = TemplateKind::of(&workload.meta).filter(|_| is_open && has_unique_names(workload))?;
+        let kind = kind_of(workload, snapshot, policies)
+            .filter(|_| !candidate.template_is_unchanged && has_unique_names(workload))?;
 
         let containers =
             workload.template.containers.len().max(candidate.old.map_or(0, |it| it.template.containers.len()));
@@ -88,15 +104,37 @@ impl<'a> Plan<'a> {
             return Some(plan);
         }
         plan.repair();
+        if is_left_alone(workload, &plan.effective) {
+            return Some(plan);
+        }
         let settings = &plan.effective.settings;
-        let is_left_alone = settings.skips_owned && workload.meta.controller.is_some();
-        let is_covered = settings.kinds.has(kind) && !is_left_alone;
-        if plan.effective.is_enabled && is_covered && settings.mode != Mode::Off {
-            if namespace.is_none() && !snapshot.synced().has(Resource::Namespaces) {
-                plan.skip(&["prestop"], "still reading the settings of namespaces; nothing injected".to_owned());
-            } else {
-                plan.add_everything(snapshot);
-            }
+        let is_covered = settings.kinds.has(kind) && settings.mode != Mode::Off;
+        if is_covered || has_settings(workload) {
+            plan.tell_ignored_settings();
+        }
+        if !is_covered {
+            return Some(plan);
+        }
+        if snapshot.namespace(&workload.meta.namespace).is_none() && !snapshot.synced().has(Resource::Namespaces) {
+            plan.skip(&["prestop"], "still reading the settings of namespaces; nothing injected".to_owned());
+        } else {
+            plan.add_everything(snapshot);
+        }
+        Some(plan)
+    }
+
+    /// The same for a write that keeps the pod template, and may have changed settings of the workload: only what of them does not
+    /// count is told.
+    pub(super) fn of_settings(
+        candidate: Candidate<'a>,
+        effective: Effective,
+        snapshot: &'a Snapshot,
+        policies: &Policies,
+    ) -> Option<Self> {
+        kind_of(candidate.new, snapshot, policies)?;
+        let mut plan = Self::new(candidate, effective);
+        if !is_left_alone(candidate.new, &plan.effective) {
+            plan.tell_ignored_settings();
         }
         Some(plan)
     }
@@ -176,7 +214,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn add_everything(&mut self, snapshot: &'a Snapshot) {
+    fn tell_ignored_settings(&mut self) {
         for problem in std::mem::take(&mut self.effective.problems) {
             self.say(&["settings"], Outcome::Ignored, problem);
         }
@@ -185,6 +223,9 @@ impl<'a> Plan<'a> {
             let text = format!("annotation no502.dev/{key} names {name}, and there is no such container");
             self.say(&["settings"], Outcome::Ignored, text);
         }
+    }
+
+    fn add_everything(&mut self, snapshot: &'a Snapshot) {
         // A hook with two handlers of others is refused anyway.
         let is_refused = self.notices.iter().any(|it| it.outcome == Outcome::Skipped);
         self.is_open = self.effective.settings.mode == Mode::Inject && !is_refused;

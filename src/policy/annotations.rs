@@ -49,7 +49,11 @@ pub(super) fn of_namespace(namespace: &Namespace, resolution: &mut Resolution) {
 /// Lets a workload's annotations speak: the object's own count before those of its pod template.
 pub(super) fn of_workload(workload: &Workload, resolution: &mut Resolution) {
     let (own, template) = (&workload.meta.own, &workload.template.own);
-    let find = |key: &str| own.get(key).or_else(|| template.get(key));
+    // The two ways to give a length are one setting.
+    let length_keys = [PRESET_KEY, Field::SleepSeconds.definition().annotation];
+    let has_length = length_keys.iter().any(|key| own.get(key).is_some());
+    let is_length = |key: &str| length_keys.contains(&key);
+    let find = |key: &str| own.get(key).or_else(|| template.get(key).filter(|_| !has_length || !is_length(key)));
     let level = Level { source: Source::Workload, reach: Reach::Workload, of: String::new(), find };
     level.apply(own.keys().chain(template.keys()), resolution);
     level.opt_in(&workload.meta, resolution);

@@ -238,7 +238,7 @@ impl Reader {
     /// A number beside a preset counts instead.
     fn preset(&mut self, json: &Json, beside: &Json, values: &mut Vec<(Field, FieldValue)>) {
         match Preset::ALL.iter().find(|it| Some(it.name()) == json.as_str()) {
-            Some(_) if !beside["sleepSeconds"].is_null() => {}
+            Some(_) if Field::SleepSeconds.definition().shape.read_json(&beside["sleepSeconds"]).is_some() => {}
             Some(preset) => values.push((Field::SleepSeconds, FieldValue::Preset(*preset))),
             None => self.bad("spec.settings.injection.preStop.preset", json, &Preset::names()),
         }

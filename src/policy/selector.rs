@@ -55,7 +55,8 @@ impl Selector {
     pub(super) fn read(json: &Json) -> Result<Self, String> {
         let Some(object) = json.as_object() else { return Err("is no label selector".to_owned()) };
         let mut requirements = Vec::new();
-        for (key, value) in object {
+        // The API server takes out what is null.
+        for (key, value) in object.iter().filter(|(_, value)| !value.is_null()) {
             match key.as_str() {
                 "matchLabels" => requirements.extend(read_labels(value)?),
                 "matchExpressions" => requirements.extend(read_expressions(value)?),

@@ -220,8 +220,12 @@ impl Policies {
         }
         let own = self.own_policies(namespace).iter().filter(|it| selects(it, workload));
         let ties = offer_all(resolution, own, Source::Policy);
-        for policy in self.own_policies(namespace).iter().filter(|_| !self.unreadable.is_empty()) {
-            self.tell_problems(&policy.name, resolution);
+        if !self.unreadable.is_empty() {
+            // Whom a policy with an unreadable selector was meant for, nobody knows.
+            let is_meant = |it: &&Arc<PolicyObject>| it.selector.is_none() || selects(it, workload);
+            for policy in self.own_policies(namespace).iter().filter(is_meant) {
+                self.tell_problems(&policy.name, resolution);
+            }
         }
         resolution.policy_problems.extend(self.own.get(namespace).and_then(|it| it.remark()));
         if let Some(workload) = workload {

@@ -56,6 +56,7 @@ pub(super) fn happenings(stored: &Json, status: &PolicyStatus) -> Vec<Happening>
     let remarks = [
         (RemarkKind::Expired, "expired", "ExemptionExpired", true),
         (RemarkKind::ExpiringSoon, "expiringSoon", "ExemptionExpiring", true),
+        (RemarkKind::NotInForce, "notInForce", "ExemptionNotInForce", true),
         (RemarkKind::Unused, "unused", "ExemptionUnused", false),
     ];
     for (kind, counter, reason, is_warning) in remarks {

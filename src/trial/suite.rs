@@ -105,7 +105,7 @@ impl SuiteReader<'_> {
             match key {
                 "now" => self.now = self.reader.time(&node).unwrap_or(self.now),
                 "namespace" => drop(self.reader.text(&node)),
-                "problems" => suite.problems = self.reader.texts(&node),
+                "problems" => suite.problems = self.parts_of_texts(&node),
                 "cases" => cases = Some(node),
                 "kind" if node.json != KIND => {
                     self.reader.wrong(&node.pointer, format!("kind {}: use {KIND}", quoted_json(node.json)));
@@ -180,6 +180,9 @@ impl SuiteReader<'_> {
         let object = object?;
         let implied = if old.is_some() || change.is_some() { "UPDATE" } else { "CREATE" };
         let operation = operation.unwrap_or(implied);
+        if object["kind"] == "Pod" && operation != "CREATE" {
+            self.reader.wrong(&node.pointer, format!("no502 is asked when a Pod is created, not at its {operation}"));
+        }
         let old = match old {
             Some(old) => Some(old?),
             None => (operation != "CREATE").then(|| object.clone()),
@@ -258,13 +261,25 @@ impl SuiteReader<'_> {
                 "denied" => expect.denied = Some(self.rules(&member)),
                 "warned" => expect.warned = Some(self.rules(&member)),
                 "injects" => expect.injects = Some(Injected::read(&member, &mut self.reader)),
+                "settings" | "provenance" | "says" if is_empty(member.json) => {
+                    self.reader.wrong(&member.pointer, format!("{key} is empty and expects nothing; leave it out"));
+                }
                 "settings" => expect.settings = self.settings(&member),
                 "provenance" => expect.provenance = self.provenance(&member),
-                "says" => expect.says = self.reader.texts(&member),
+                "says" => expect.says = self.parts_of_texts(&member),
                 _ => expect.is_silent = self.reader.flag(&member),
             }
         }
         expect
+    }
+
+    /// An empty one is a part of every text.
+    fn parts_of_texts(&mut self, node: &Node<'_>) -> Vec<String> {
+        for item in self.reader.list(node).iter().filter(|it| it.json == "") {
+            self.reader
+                .wrong(&item.pointer, "an empty text is in every text; write a part of the one that is expected");
+        }
+        self.reader.texts(node)
     }
 
     fn rules(&mut self, node: &Node<'_>) -> Vec<String> {
@@ -325,6 +340,10 @@ impl SuiteReader<'_> {
         }
         origins
     }
+}
+
+fn is_empty(json: &Json) -> bool {
+    json.as_object().is_some_and(serde_json::Map::is_empty) || json.as_array().is_some_and(Vec::is_empty)
 }
 
 /// Puts a value at a JSON pointer, or takes out what is there; false if its parent is not there.

@@ -198,6 +198,9 @@ fn exemptions() -> Vec<Refusal> {
         namespaced(&json!({ "exemptions": [exemption] }))
     };
     let with_selector = json!({ "workloadSelector": { "matchLabels": { "app": "web" } }, "exemptions": [exemption()] });
+    let mut with_container = exemption();
+    with_container["rule"] = json!("service-selects-nothing");
+    with_container["target"] = json!({ "kind": "Service", "name": "web", "container": "web" });
     vec![
         Refusal::of(
             namespaced(&with_selector),
@@ -209,12 +212,17 @@ fn exemptions() -> Vec<Refusal> {
             but("/target/kind", json!("Deploymnt")),
             "spec.exemptions[0].target.kind",
             "Unsupported value: \"Deploymnt\": supported values: \"Deployment\", \"StatefulSet\", \"DaemonSet\", \
-             \"ReplicaSet\", \"Rollout\", \"Pod\", \"Job\", \"CronJob\", \"Service\", \"Ingress\"",
+             \"ReplicaSet\", \"Rollout\", \"Pod\", \"Service\", \"Ingress\"",
         ),
         Refusal::of(
             but("/target/kind", json!("Service")),
             "spec.exemptions[0]",
             "readiness-missing is about what has pods, not about a Service: give a kind such as Deployment",
+        ),
+        Refusal::of(
+            namespaced(&json!({ "exemptions": [with_container] })),
+            "spec.exemptions[0].target",
+            "container: a Service has no containers; leave it out",
         ),
         Refusal::of(
             but("/expires", json!("9999-12-31T23:00:00-02:00")),

@@ -2,7 +2,7 @@
 
 use no502::{
     facts::Facts,
-    policy::{API_VERSION, Policies, PolicyStore},
+    policy::{API_VERSION, Policies, PolicyStore, Profile},
     review::Half,
     snapshot::{Resource, Store},
 };
@@ -152,4 +152,96 @@ fn exemptions_of_one_namespace_have_an_end() {
     let told = all.effective("shop", None, None).policy_problems;
     let expected = "the RolloutPolicies of this namespace have 257 exemptions; 256 count, by the names of the policies";
     assert_eq!(told, [expected]);
+}
+
+fn warnings(policies: &Policies, request: &Request<'_>) -> Vec<String> {
+    ask(Half::Mutate, request, &stage::cluster([&service("http")]), policies, stage::now()).warnings
+}
+
+#[test]
+fn settings_that_do_not_count_are_told_where_nothing_is_injected() {
+    let ignored = |why: &str| format!("no502: Deployment \"web\": annotation no502.dev/{why}");
+    let off = json!({ "settings": { "injection": { "mode": "off" } }, "locked": ["injection"] });
+    let platform = policies(&[cluster_policy("platform", &off)]);
+    let asks = workload("Deployment", &json!({ "no502.dev/inject": "enabled" }));
+    let locked = ignored("inject is ignored: ClusterRolloutPolicy \"platform\" locks it");
+    assert_eq!(warnings(&platform, &Request::create(&asks)), [locked]);
+    assert_eq!(
+        warnings(&platform, &Request::create(&workload("Deployment", &json!({})))),
+        [""; 0],
+        "it has not asked for anything"
+    );
+
+    let typo = json!({ "no502.dev/kinds": "statefulset", "no502.dev/prestop-sleep-seconds": "9999" });
+    let told = warnings(&Policies::default(), &Request::create(&workload("StatefulSet", &typo)));
+    assert!(told.len() == 2 && told.iter().all(|it| it.contains("is ignored")), "{told:?}");
+    // A controller reads no warnings.
+    let mut owned = workload("StatefulSet", &typo);
+    owned["metadata"]["ownerReferences"] =
+        json!([{ "apiVersion": "example.com/v1", "kind": "App", "name": "a", "uid": "u", "controller": true }]);
+    assert_eq!(warnings(&Policies::default(), &Request::create(&owned)), [""; 0]);
+}
+
+#[test]
+fn an_annotation_alone_is_told_if_it_does_not_count() {
+    let before = workload("Deployment", &json!({}));
+    let annotated = |value: &str| workload("Deployment", &json!({ "no502.dev/inject": value }));
+    let (typo, right) = (annotated("disabeld"), annotated("disabled"));
+    let update = |old: &Value, new: &Value| warnings(&Policies::default(), &Request::update(old, new));
+    let told = update(&before, &typo);
+    assert!(told.len() == 1 && told[0].contains("disabeld"), "{told:?}");
+    assert_eq!(update(&before, &right), [""; 0]);
+    assert_eq!(update(&typo, &typo), [""; 0], "it was told already");
+    assert_eq!(update(&typo, &before), [""; 0]);
+}
+
+#[test]
+fn an_unreadable_policy_is_told_to_those_alone_that_it_is_for() {
+    let spec = |selector: Value| json!({ "workloadSelector": selector, "settings": { "profil": "advise" } });
+    let told = |spec: &Value, role: &str| {
+        let mut object = workload("Deployment", &json!({}));
+        object["metadata"]["labels"] = json!({ "role": role });
+        let facts = Facts::read(&object.to_string()).unwrap();
+        policies(&[own_policy("own", spec)]).effective("shop", None, facts.workload()).policy_problems.len()
+    };
+    let readable = spec(json!({ "matchLabels": { "role": "worker" } }));
+    assert_eq!((told(&readable, "worker"), told(&readable, "web")), (1, 0));
+    let unreadable = spec(json!({ "matchLabels": { "role": 1 } }));
+    assert_eq!((told(&unreadable, "worker"), told(&unreadable, "web")), (2, 2), "nobody knows whom it is for");
+}
+
+#[test]
+fn a_null_member_of_a_selector_is_absent() {
+    let blank = json!({ "namespaceSelector": { "matchLabels": null }, "settings": { "profile": "strict" } });
+    let profile = policies(&[cluster_policy("all", &blank)]).effective("shop", None, None).profile;
+    assert_eq!(profile, Profile::Strict);
+}
+
+fn sleep_seconds(policies: &Policies, object: &Value) -> i64 {
+    let facts = Facts::read(&object.to_string()).unwrap();
+    policies.effective("shop", None, facts.workload()).settings.sleep_seconds
+}
+
+#[test]
+fn a_preset_counts_beside_a_length_that_cannot_be_read() {
+    let both = |seconds: Value| {
+        let spec =
+            json!({ "settings": { "injection": { "preStop": { "preset": "gke-neg", "sleepSeconds": seconds } } } });
+        sleep_seconds(&policies(&[own_policy("own", &spec)]), &workload("Deployment", &json!({})))
+    };
+    assert_eq!((both(json!(400)), both(json!(5)), both(Value::Null)), (60, 5, 60));
+}
+
+#[test]
+fn a_length_of_the_workload_itself_beats_both_ways_of_its_template() {
+    let of = |own: Value, template: Value| {
+        let mut object = workload("Deployment", &own);
+        object["spec"]["template"]["metadata"]["annotations"] = template;
+        sleep_seconds(&Policies::default(), &object)
+    };
+    let (preset, seconds) =
+        (json!({ "no502.dev/preset": "gke-neg" }), json!({ "no502.dev/prestop-sleep-seconds": "5" }));
+    assert_eq!(of(preset.clone(), seconds.clone()), 60);
+    assert_eq!(of(seconds.clone(), preset.clone()), 5);
+    assert_eq!((of(json!({}), seconds), of(json!({}), preset)), (5, 60));
 }

@@ -167,9 +167,16 @@ fn a_second_opinion_agrees(
     let found = values(effective);
     let cluster = cluster_policies(world, namespace);
     let own = own_policies(world, workload);
-    // An annotation of the object hides the same one of its pod template.
+    // An annotation of the object hides the same one of its pod template, and one for the sleep's length both.
     let mut workload_annotations = world.workload.0["spec"]["template"]["metadata"]["annotations"].clone();
-    for (key, text) in world.workload.0["metadata"]["annotations"].as_object().into_iter().flatten() {
+    let own_annotations = &world.workload.0["metadata"]["annotations"];
+    let length_keys = ["no502.dev/preset", "no502.dev/prestop-sleep-seconds"];
+    if length_keys.iter().any(|key| own_annotations[key].is_string()) {
+        for key in length_keys {
+            workload_annotations[key] = Value::Null;
+        }
+    }
+    for (key, text) in own_annotations.as_object().into_iter().flatten() {
         workload_annotations[key] = text.clone();
     }
     let defaults = values(&Policies::default().effective(NAMESPACE, None, None));
@@ -265,7 +272,7 @@ fn setting(policy: &Value, field: Field) -> Option<Value> {
     }
     let settings = &policy["spec"]["settings"];
     let value = settings.pointer(&format!("/{}", field.path().replace('.', "/"))).filter(|it| !it.is_null());
-    if field == Field::SleepSeconds && value.is_none() {
+    if field == Field::SleepSeconds && value.is_none_or(|it| !is_good(field, it)) {
         let seconds = match settings["injection"]["preStop"]["preset"].as_str()? {
             "gke-neg" => 60,
             _ => 150,

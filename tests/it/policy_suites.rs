@@ -103,6 +103,25 @@ fn every_mistake_in_a_suite_is_told_by_line() {
 }
 
 #[test]
+fn what_would_check_nothing_is_a_mistake() {
+    let folder = suite(
+        "namespace: shop\nproblems: [\"\"]\ncases:\n  - name: one\n    write: { object: Deployment/web }\n    expect:\n      says: []\n      settings: {}\n      provenance: {}\n  - name: two\n    write: { object: { apiVersion: v1, kind: Pod, metadata: { name: web } }, operation: UPDATE }\n    expect: { says: [\"\"] }\n",
+    );
+    let outcome = folder.run(&["test", "."]);
+    assert_eq!(outcome.code, 2, "{outcome:?}");
+    for expected in [
+        "policy-test.yaml:2:12: an empty text is in every text; write a part of the one that is expected",
+        "policy-test.yaml:7:7: says is empty and expects nothing; leave it out",
+        "policy-test.yaml:8:7: settings is empty and expects nothing; leave it out",
+        "policy-test.yaml:9:7: provenance is empty and expects nothing; leave it out",
+        "policy-test.yaml:11:5: no502 is asked when a Pod is created, not at its UPDATE",
+        "policy-test.yaml:12:22: an empty text is in every text",
+    ] {
+        assert!(outcome.err.contains(expected), "{expected}\n{}", outcome.err);
+    }
+}
+
+#[test]
 fn problems_of_policies_fail_a_suite_unless_they_are_expected() {
     let case = "cases:\n  - name: one\n    write: { object: Deployment/web, namespace: default }\n    expect: { allowed: true }\n";
     let policy = POLICIES.replace("profile: advise", "profil: advise");

@@ -53,6 +53,9 @@ fn read_target(json: &Json, rule: &Rule) -> Result<Target, String> {
         // Taken for absent, it would stand for every container.
         return Err(".container is no name of a container; leave it out for any".to_owned());
     }
+    if container.is_some() && matches!(kind, "Service" | "Ingress") {
+        return Err(format!(".container: a {kind} has no containers; leave it out"));
+    }
     Ok(Target { kind: kind.into(), name: WildMatch::new(name), container })
 }
 
