@@ -1,16 +1,22 @@
 //! What a change of policy is answered with: how many existing objects it means something for, which, and where counting stopped.
 
-use std::cell::Cell;
+use std::{
+    cell::Cell,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use arc_swap::ArcSwap;
 use no502::{
     policy::{API_VERSION, Policies, PolicyStore},
     preview::{Budget, preview},
     review::Half,
+    server::{Live, Reviewer as _},
     snapshot::Snapshot,
 };
 use serde_json::{Value, json};
 
-use crate::stage::{self, Request, ask};
+use crate::stage::{self, Request, answer, ask};
 
 const NAMESPACES: [&str; 2] = ["shop", "till"];
 
@@ -160,6 +166,24 @@ fn counting_stops_at_the_bounds_and_says_so() {
         late.last().map(String::as_str),
         Some("no502: stopped counting after 28 objects; 16 were not looked at")
     );
+}
+
+/// Through what the server asks, with its clock: whichever bound comes first on this machine.
+#[test]
+fn a_large_cluster_is_counted_up_to_the_bounds_of_the_server() {
+    const OBJECTS_MAX: usize = 5_000;
+    let objects = NAMESPACES.len() * (2 * 1_500 + 2);
+    let live = Live { snapshot: Arc::new(ArcSwap::from_pointee(cluster(1_500))), ..Live::default() };
+    let policy = cluster_policy(&json!({ "settings": { "injection": { "mode": "warn" } } }));
+    let started = Instant::now();
+    let reply = live.review(Half::Preview, &Request::create(&policy).body()).unwrap();
+    // The caller gives up after 3 s; a slow build on a busy machine has some of them.
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    let told = answer(&reply.body).warnings.join("\n");
+    let (_, stop) = told.split_once("no502: stopped counting after ").expect(&told);
+    let numbers: Vec<usize> = stop.split(' ').filter_map(|it| it.parse().ok()).collect();
+    assert_eq!(numbers.iter().sum::<usize>(), objects, "{told}");
+    assert!(numbers[0] <= OBJECTS_MAX, "{told}");
 }
 
 #[test]
