@@ -234,6 +234,12 @@ impl Policies {
         ties
     }
 
+    /// The ties among the policies of a namespace, for all of its workloads or for one that they select.
+    pub(super) fn own_ties(&self, namespace: &str, facts: Option<&Namespace>, workload: Option<&Workload>) -> Vec<Tie> {
+        let mut resolution = self.said_of(namespace, facts).resolution.clone();
+        self.add_own(&mut resolution, namespace, facts, workload)
+    }
+
     /// An unreadable policy is told with every write that it is for.
     fn tell_problems(&self, name: &PolicyName, resolution: &mut Resolution) {
         let Some(entry) = self.unreadable.get(name) else { return };
@@ -375,7 +381,7 @@ pub(super) fn rank(policy: &PolicyObject) -> (bool, i64) {
 }
 
 /// True for policies of a namespace that speak about the object.
-fn selects(policy: &PolicyObject, workload: Option<&Workload>) -> bool {
+pub(super) fn selects(policy: &PolicyObject, workload: Option<&Workload>) -> bool {
     let Some(selector) = &policy.selector else { return false };
     selector.is_empty() || workload.is_some_and(|it| selector.matches(&it.labels, None))
 }

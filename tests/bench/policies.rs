@@ -4,8 +4,9 @@
 use jiff::Timestamp;
 use no502::{
     facts::{Facts, Namespace, Workload},
-    policy::{API_VERSION, EXEMPTIONS_MAX, Policies, PolicyStore},
+    policy::{API_VERSION, EXEMPTIONS_MAX, Policies, PolicyStore, Used, audit},
     preview::{Budget, preview},
+    snapshot::Store,
 };
 use serde_json::{Value, json};
 
@@ -20,6 +21,10 @@ const NAMESPACES: usize = 500;
 
 const RESOLUTION: Target = Target { text: "<= 20 us", max: 20e3 };
 const REBUILD: Target = Target { text: "<= 50 ms", max: 50e6 };
+
+const AUDIT: Target = Target { text: "<= 10x", max: 10.0 };
+const AUDITED_NAMESPACES: usize = 50;
+const AUDITED_WORKLOADS: usize = 200;
 
 /// How the policies lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +84,46 @@ pub(crate) fn previews(world: World) {
     let cost = repeat(7, preview);
     let each = duration(cost.median_ns / objects as f64);
     line(&format!("{objects} objects"), &format!("{}, {each} an object", duration(cost.median_ns)), 0.0, None);
+}
+
+/// What is worked out for the statuses of policies: a second after a change, and each minute.
+pub(crate) fn audits() {
+    section(
+        "audit of 1,000 policies for every namespace, 50 namespaces of 200 Deployments; ratio to none of their own",
+    );
+    let mut snapshot = Store::default();
+    let plain = (0..AUDITED_NAMESPACES).map(namespace_object);
+    let workloads = (0..AUDITED_NAMESPACES * AUDITED_WORKLOADS).map(|it| {
+        let mut object = workload_object();
+        object["metadata"]["name"] = json!(format!("web-{it}"));
+        object["metadata"]["namespace"] = json!(namespace_name(it % AUDITED_NAMESPACES));
+        object
+    });
+    for object in plain.chain(workloads) {
+        snapshot.apply(Facts::read(&object.to_string()).expect("an object"));
+    }
+    let snapshot = snapshot.snapshot();
+    let none = store(Layout::AllForAll).policies();
+    let mut with_two_each = store(Layout::AllForAll);
+    for index in 0..2 * AUDITED_NAMESPACES {
+        let mut policy = policy(Layout::OneNamespace, 500);
+        policy["metadata"] = json!({ "name": format!("own-{index}"), "namespace": namespace_name(index / 2) });
+        policy["spec"]["settings"]["injection"]["preStop"]["sleepSeconds"] = json!(index);
+        with_two_each.apply(&policy);
+    }
+    let two_each = with_two_each.policies();
+    let of = |it: &Policies| audit(it, &snapshot, &Used::default(), Timestamp::UNIX_EPOCH);
+    let ties = of(&two_each).iter().filter(|(_, it)| !it.conflicts.is_empty()).count();
+    assert_eq!(ties, 2 * AUDITED_NAMESPACES, "each of them is tied");
+    let it = compare(|| of(&none), || of(&two_each));
+    let value = format!(
+        "{} ({}), {:.1}x of {}",
+        duration(it.subject.best_ns),
+        duration(it.subject.median_ns),
+        it.median_ratio,
+        duration(it.base.best_ns)
+    );
+    line("two policies for the same workloads in each namespace", &value, it.median_ratio, Some(AUDIT));
 }
 
 fn resolution(layout: Layout, name: &str) {
@@ -189,7 +234,7 @@ fn policy(layout: Layout, index: usize) -> Value {
 fn with_exemptions(layout: Layout, mut policy: Value) -> Value {
     if layout == Layout::Exempt {
         let exemption = |index: usize| {
-            let target = json!({ "kind": "Service", "name": format!("legacy-{index}-*") });
+            let target = json!({ "kind": "Deployment", "name": format!("legacy-{index}-*") });
             json!({ "rule": "prestop-no-delay", "target": target, "reason": "known", "expires": "2099-01-01T00:00:00Z" })
         };
         policy["spec"]["exemptions"] = (0..EXEMPTIONS_MAX).map(exemption).collect();
@@ -202,6 +247,13 @@ fn namespace_name(index: usize) -> String {
 }
 
 fn namespace(index: usize) -> Namespace {
+    let Ok(Facts::Namespace(namespace)) = Facts::read(&namespace_object(index).to_string()) else {
+        unreachable!("a Namespace reads as one")
+    };
+    namespace
+}
+
+fn namespace_object(index: usize) -> Value {
     let labels = json!({
         "kubernetes.io/metadata.name": namespace_name(index),
         "team": format!("team-{}", index % 50),
@@ -210,14 +262,15 @@ fn namespace(index: usize) -> Namespace {
     });
     let annotations = json!({ "no502.dev/app-drain-seconds": "45" });
     let metadata = json!({ "name": namespace_name(index), "labels": labels, "annotations": annotations });
-    let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
-    let Ok(Facts::Namespace(namespace)) = Facts::read(&object.to_string()) else {
-        unreachable!("a Namespace reads as one")
-    };
-    namespace
+    json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata })
 }
 
 fn workload() -> Workload {
+    let facts = Facts::read(&workload_object().to_string()).expect("a Deployment");
+    facts.workload().expect("a Deployment reads as a workload").clone()
+}
+
+fn workload_object() -> Value {
     let template = json!({
         "metadata": { "labels": { "app": "app-500" } },
         "spec": { "containers": [{ "name": "web", "ports": [{ "containerPort": 8080 }] }] },
@@ -228,7 +281,5 @@ fn workload() -> Workload {
         "labels": { "app": "app-500" },
         "annotations": { "no502.dev/readiness": "warn" },
     });
-    let object = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": { "template": template } });
-    let facts = Facts::read(&object.to_string()).expect("a Deployment");
-    facts.workload().expect("a Deployment reads as a workload").clone()
+    json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": { "template": template } })
 }

@@ -56,6 +56,7 @@ fn main() {
     publishing();
     policies::policies();
     policies::previews(SPREAD);
+    policies::audits();
 }
 
 /// One kind of review.

@@ -13,7 +13,7 @@ use crate::{
     policy::{
         Limits, Policies, PolicyName, PolicyObject, Tie,
         resolve::Resolution,
-        set::{Base, Said},
+        set::{Base, Said, selects},
     },
     snapshot::Snapshot,
 };
@@ -35,14 +35,20 @@ impl Troubles {
         let mut workloads_left = TRACED_WORKLOADS_MAX;
         let namespaces: BTreeMap<_, _> = policies.own.iter().collect();
         for (namespace, own) in namespaces {
-            found.of_namespace(policies, snapshot, namespace, None);
+            found.of_namespace(policies, snapshot, namespace);
             let selecting = own.iter().filter(|it| it.selector.as_ref().is_some_and(|it| !it.is_empty())).count();
             if selecting < 2 {
                 continue;
             }
+            // Workloads with the same policies have the same ties.
+            let mut seen = BTreeSet::new();
             for workload in snapshot.workloads_in(namespace).take(workloads_left) {
                 workloads_left -= 1;
-                found.of_namespace(policies, snapshot, namespace, Some(workload));
+                let selected = own.iter().enumerate().filter(|(_, it)| selects(it, Some(workload)));
+                let selected: Vec<usize> = selected.map(|(index, _)| index).collect();
+                if selected.len() > 1 && seen.insert(selected) {
+                    found.ties_of(policies, snapshot, namespace, Some(workload));
+                }
             }
         }
         let lines = |it: BTreeMap<PolicyName, BTreeSet<String>>| {
@@ -81,31 +87,21 @@ impl Found {
         }
     }
 
-    /// What the policies of a namespace are held back by, for all workloads or for one that they select.
-    fn of_namespace(
-        &mut self,
-        policies: &Policies,
-        snapshot: &Snapshot,
-        namespace: &SmolStr,
-        workload: Option<&Workload>,
-    ) {
-        let facts = snapshot.namespace(namespace);
-        let (held, effective, ties) = policies.trace(namespace, facts, workload);
-        let base = policies.bases.get(namespace);
-        if base.is_none_or(|base| facts.is_some_and(|it| it.labels == base.labels)) {
-            // Those of the cluster come first; they have been told.
-            for tie in ties.iter().skip(base.map_or(0, |it| policies.cluster_ties(it).len())) {
-                self.tie(namespace, tie);
-            }
-        }
-        if workload.is_some() {
-            return;
-        }
+    /// What the policies of a namespace are held back by.
+    fn of_namespace(&mut self, policies: &Policies, snapshot: &Snapshot, namespace: &SmolStr) {
+        self.ties_of(policies, snapshot, namespace, None);
+        let (held, effective, _) = policies.trace(namespace, snapshot.namespace(namespace), None);
         for policy in policies.own.get(namespace).into_iter().flat_map(|it| it.iter()) {
             let lines = held_back(policy, &held, &effective.limits);
             if !lines.is_empty() {
                 self.limited.entry(policy.name.clone()).or_default().extend(lines);
             }
+        }
+    }
+
+    fn ties_of(&mut self, policies: &Policies, snapshot: &Snapshot, namespace: &SmolStr, workload: Option<&Workload>) {
+        for tie in policies.own_ties(namespace, snapshot.namespace(namespace), workload) {
+            self.tie(namespace, &tie);
         }
     }
 
