@@ -11,7 +11,7 @@ use crate::{
 
 /// Longest name of an object, in characters. A pattern that is longer than every name fits none.
 const NAME_CHARS_MAX: usize = 253;
-/// Longest name of a container, of a kind, and of a label's value, in characters.
+/// Longest name of a container, and of a label's value, in characters.
 const LABEL_CHARS_MAX: usize = 63;
 /// Longest prefix of a label's key.
 const PREFIX_CHARS_MAX: usize = NAME_CHARS_MAX;
@@ -45,7 +45,7 @@ pub(super) fn schema(kind: Kind) -> Json {
         properties["bounds"] = bounds::schema();
         properties["locked"] = bounds::locked();
     } else {
-        // Not of the reader, for which they are exemptions of the whole namespace: somebody would expect another thing.
+        // The reader leaves them out and says so.
         let alone = "!has(self.workloadSelector) || !has(self.exemptions) || self.exemptions.size() == 0";
         let message = "exemptions have targets of their own: move them to a RolloutPolicy without a workloadSelector";
         schema["x-kubernetes-validations"] = json!([rule(alone, message)]);
@@ -166,7 +166,6 @@ fn exemptions() -> Json {
     })
 }
 
-/// The reader takes an empty container, or a number, for any.
 fn target() -> Json {
     let mut kinds: Vec<&str> = Vec::new();
     for kind in rules::ALL.iter().flat_map(|it| it.kinds()) {
