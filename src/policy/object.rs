@@ -254,6 +254,9 @@ impl Reader {
                 Ok(Limit::Field(field, bound)) => {
                     limits.bounds.insert(field, bound);
                 }
+                Ok(Limit::ExemptionDays(_)) if limits.exemption_days_max.is_some() => {
+                    self.problems.push(format!("spec.bounds[{index}] is ignored; {EXEMPTION_DAYS} is bounded already"));
+                }
                 Ok(Limit::ExemptionDays(end)) => limits.exemption_days_max = Some(end),
                 Err(problem) => self.problems.push(format!("spec.bounds[{index}]{problem}")),
             }

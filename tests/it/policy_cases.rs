@@ -128,6 +128,13 @@ fn bounds() -> Vec<Refusal> {
             "spec.bounds[1]",
             "{\"field\":\"profile\"}",
         ),
+        Refusal::of(
+            cluster(
+                &json!({ "bounds": [{ "field": EXEMPTION_DAYS, "max": 30 }, { "field": EXEMPTION_DAYS, "max": 365 }] }),
+            ),
+            "spec.bounds[1]",
+            "{\"field\":\"exemptionDays\"}",
+        ),
     ]
 }
 
