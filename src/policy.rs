@@ -17,7 +17,12 @@ mod set;
 mod store;
 mod value;
 
-pub(crate) use self::{annotations::break_glass, resolve::built_in};
+pub(crate) use self::{
+    annotations::break_glass,
+    resolve::built_in,
+    selector::{LABEL_CHARS_MAX, PREFIX_CHARS_MAX},
+    value::shortened,
+};
 pub use self::{
     audit::{
         EXPIRES_SOON_DAYS, ExemptionCounts, ExemptionRemark, Judgement, PolicyStatus, RemarkKind, USED_FOR_DAYS, Used,

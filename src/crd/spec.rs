@@ -4,17 +4,15 @@ use serde_json::{Value as Json, json};
 
 use super::{Kind, bounds, cel_list, rule, rule_saying, settings};
 use crate::{
-    policy::{EXEMPTIONS_MAX, PRIORITY_MAX, REASON_CHARS_MAX},
+    policy::{EXEMPTIONS_MAX, LABEL_CHARS_MAX, PREFIX_CHARS_MAX, PRIORITY_MAX, REASON_CHARS_MAX},
     rule::{Check, Rule},
     rules,
 };
 
 /// Longest name of an object, in characters. A pattern that is longer than every name fits none.
 const NAME_CHARS_MAX: usize = 253;
-/// Longest name of a container, and of a label's value, in characters.
-const LABEL_CHARS_MAX: usize = 63;
-/// Longest prefix of a label's key.
-const PREFIX_CHARS_MAX: usize = NAME_CHARS_MAX;
+/// Longest name of a container, in characters.
+const CONTAINER_CHARS_MAX: usize = 63;
 /// Longest key of a label: a name, a slash, a label.
 const KEY_CHARS_MAX: usize = PREFIX_CHARS_MAX + 1 + LABEL_CHARS_MAX;
 /// A label's value, or the name in its key, for CEL.
@@ -192,7 +190,7 @@ fn target() -> Json {
             "container": {
                 "type": "string",
                 "minLength": 1,
-                "maxLength": LABEL_CHARS_MAX,
+                "maxLength": CONTAINER_CHARS_MAX,
                 "description": "The container that the finding is about; any if it is missing.",
             },
         },
