@@ -62,6 +62,9 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// Every profile, the weakest first.
+    pub const ALL: [Self; 3] = [Self::Advise, Self::Standard, Self::Strict];
+
     /// The table of design 4.
     #[must_use]
     pub fn action(self, kind: Kind) -> Action {
@@ -71,11 +74,6 @@ impl Profile {
             _ => Action::Warn,
         }
     }
-}
-
-impl Profile {
-    /// Every profile, the weakest first.
-    pub const ALL: [Self; 3] = [Self::Advise, Self::Standard, Self::Strict];
 
     /// As policies write it.
     #[must_use]
