@@ -16,13 +16,28 @@ const LETTERS_PER_SLIP: usize = 4;
 /// Candidates looked at, so that a namespace of ten thousand workloads costs no more than one of a thousand.
 const CANDIDATES_MAX: usize = 1_000;
 
+/// Longest word that one is looked for, in bytes: the longest name that Kubernetes has. A comparison costs as much as the two words
+/// have letters, multiplied, and the word may be anybody's.
+const WORD_BYTES_MAX: usize = 253;
+
 /// The candidate closest to `word`, if one is close. Of equal ones the first in order.
 #[must_use]
 pub fn nearest_word<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let close =
-        candidates.into_iter().take(CANDIDATES_MAX).filter(|it| !it.is_empty() && *it != word && is_close(word, it));
+    if word.len() > WORD_BYTES_MAX {
+        return None;
+    }
+    let close = candidates.into_iter().take(CANDIDATES_MAX).filter(|it| {
+        #[cfg(test)]
+        COMPARISONS.set(COMPARISONS.get() + 1);
+        !it.is_empty() && *it != word && is_close(word, it)
+    });
     let scored = close.map(|candidate| (strsim::jaro_winkler(word, candidate), candidate));
     scored.max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1))).map(|(_, candidate)| candidate)
+}
+
+/// `; did you mean profile?`, if something is close.
+pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest_word(word, known).map(|it| format!("; did you mean {it}?")).unwrap_or_default()
 }
 
 /// A few slips (a letter too many, too few, wrong, or two in the wrong order), or the same beginning.
@@ -71,6 +86,12 @@ fn selector_shares_a_label(selector: &Labels, labels: &Labels) -> bool {
 }
 
 #[cfg(test)]
+thread_local! {
+    /// Candidates that this thread has looked at: what tests measure instead of time.
+    pub(crate) static COMPARISONS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -80,5 +101,18 @@ mod tests {
         assert_eq!(nearest_word("webb", ["web", "web-canary"]), Some("web"));
         assert_eq!(nearest_word("frontend", ["api", "db"]), None);
         assert_eq!(nearest_word("web", ["web"]), None, "the word itself is no suggestion");
+        assert_eq!(did_you_mean("wbe", ["api", "web"]), "; did you mean web?");
+        assert_eq!(did_you_mean("frontend", ["api"]), "");
+    }
+
+    #[test]
+    fn nothing_is_compared_with_a_word_that_no_name_can_be() {
+        let looked_at = |bytes: usize| {
+            let mut count = 0;
+            let candidates = ["profile", "enabled"].into_iter().inspect(|_| count += 1);
+            assert_eq!(nearest_word(&"p".repeat(bytes), candidates), None);
+            count
+        };
+        assert_eq!((looked_at(WORD_BYTES_MAX), looked_at(WORD_BYTES_MAX + 1)), (2, 0));
     }
 }

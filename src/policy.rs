@@ -17,7 +17,12 @@ mod set;
 mod store;
 mod value;
 
-pub(crate) use self::{annotations::break_glass, resolve::built_in};
+pub(crate) use self::{
+    annotations::break_glass,
+    resolve::built_in,
+    selector::{LABEL_CHARS_MAX, PREFIX_CHARS_MAX},
+    value::shortened,
+};
 pub use self::{
     audit::{
         EXPIRES_SOON_DAYS, ExemptionCounts, ExemptionRemark, Judgement, PolicyStatus, RemarkKind, USED_FOR_DAYS, Used,
@@ -57,6 +62,9 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// Every profile, the weakest first.
+    pub const ALL: [Self; 3] = [Self::Advise, Self::Standard, Self::Strict];
+
     /// The table of design 4.
     #[must_use]
     pub fn action(self, kind: Kind) -> Action {
@@ -66,11 +74,6 @@ impl Profile {
             _ => Action::Warn,
         }
     }
-}
-
-impl Profile {
-    /// Every profile, the weakest first.
-    pub const ALL: [Self; 3] = [Self::Advise, Self::Standard, Self::Strict];
 
     /// As policies write it.
     #[must_use]

@@ -36,8 +36,8 @@ impl Groups {
     }
 }
 
-/// The reader would also take a word for `min` and a number for `atLeast`, the second of two bounds of one setting, and an end
-/// that is of no use beside the one that counts. Each is refused here: there is one way to say a bound, and all of it counts.
+/// There is one way to say a bound, and all of it counts: each setting is bounded once, a number by `min` and `max`, a word by
+/// `atLeast` and `atMost`.
 pub(super) fn schema() -> Json {
     let groups = Groups::new();
     let mut words: Vec<&str> = groups.words.keys().flat_map(|it| it.iter().copied()).collect();

@@ -4,17 +4,15 @@ use serde_json::{Value as Json, json};
 
 use super::{Kind, bounds, cel_list, rule, rule_saying, settings};
 use crate::{
-    policy::{EXEMPTIONS_MAX, PRIORITY_MAX, REASON_CHARS_MAX},
+    policy::{EXEMPTIONS_MAX, LABEL_CHARS_MAX, PREFIX_CHARS_MAX, PRIORITY_MAX, REASON_CHARS_MAX},
     rule::{Check, Rule},
     rules,
 };
 
 /// Longest name of an object, in characters. A pattern that is longer than every name fits none.
 const NAME_CHARS_MAX: usize = 253;
-/// Longest name of a container, of a kind, and of a label's value, in characters.
-const LABEL_CHARS_MAX: usize = 63;
-/// Longest prefix of a label's key.
-const PREFIX_CHARS_MAX: usize = NAME_CHARS_MAX;
+/// Longest name of a container, in characters.
+const CONTAINER_CHARS_MAX: usize = 63;
 /// Longest key of a label: a name, a slash, a label.
 const KEY_CHARS_MAX: usize = PREFIX_CHARS_MAX + 1 + LABEL_CHARS_MAX;
 /// A label's value, or the name in its key, for CEL.
@@ -45,7 +43,7 @@ pub(super) fn schema(kind: Kind) -> Json {
         properties["bounds"] = bounds::schema();
         properties["locked"] = bounds::locked();
     } else {
-        // Not of the reader, for which they are exemptions of the whole namespace: somebody would expect another thing.
+        // The reader leaves them out and says so.
         let alone = "!has(self.workloadSelector) || !has(self.exemptions) || self.exemptions.size() == 0";
         let message = "exemptions have targets of their own: move them to a RolloutPolicy without a workloadSelector";
         schema["x-kubernetes-validations"] = json!([rule(alone, message)]);
@@ -166,7 +164,6 @@ fn exemptions() -> Json {
     })
 }
 
-/// The reader takes an empty container, or a number, for any.
 fn target() -> Json {
     let mut kinds: Vec<&str> = Vec::new();
     for kind in rules::ALL.iter().flat_map(|it| it.kinds()) {
@@ -197,7 +194,7 @@ fn target() -> Json {
             "container": {
                 "type": "string",
                 "minLength": 1,
-                "maxLength": LABEL_CHARS_MAX,
+                "maxLength": CONTAINER_CHARS_MAX,
                 "description": "The container that the finding is about; any if it is missing.",
             },
         },

@@ -20,7 +20,7 @@ use self::{
     findings::Findings,
     limits::Troubles,
 };
-use super::{Entry, Exemption, Policies, PolicyName};
+use super::{Entry, Policies, PolicyName};
 use crate::snapshot::Snapshot;
 
 /// Problems, conflicts or limits that one message tells of; the others are counted.
@@ -90,7 +90,7 @@ pub fn audit(policies: &Policies, snapshot: &Snapshot, used: &Used, now: Timesta
     let mut reaches: BTreeMap<&SmolStr, Reach<'_>> = BTreeMap::new();
     let bases: BTreeMap<_, _> = policies.bases.iter().collect();
     for (namespace, base) in bases {
-        for policy in policies.speakers_for(base) {
+        for policy in base.speakers() {
             reaches.entry(&policy.name.name).or_default().add(namespace, policies);
         }
     }
@@ -173,19 +173,5 @@ fn told(lines: &[String]) -> String {
     match lines.len().checked_sub(TOLD_MAX).filter(|it| *it > 0) {
         Some(more) => format!("{text}; and {more} more"),
         None => text,
-    }
-}
-
-impl Policies {
-    /// The policy object of that name.
-    #[must_use]
-    pub fn entry(&self, name: &PolicyName) -> Option<&Entry> {
-        self.entries.get(name).map(|it| &**it)
-    }
-
-    /// An exemption by its policy and its place in the policy's list.
-    #[must_use]
-    pub fn exemption(&self, name: &PolicyName, index: usize) -> Option<&Exemption> {
-        self.entry(name)?.policy.exemptions.iter().map(|it| &**it).find(|it| it.index == index)
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use smol_str::SmolStr;
 
-use super::{Action, Exemption, Field, InjectionSettings, Limits, Profile, Standing};
+use super::{Action, Exemption, Field, InjectionSettings, Limits, Profile, Standing, set::OWN_EXEMPTIONS_MAX};
 use crate::rule::{Kind, ObjectName};
 
 /// Who set a value.
@@ -30,6 +30,19 @@ impl Source {
     #[must_use]
     pub fn is_below_cluster(&self) -> bool {
         matches!(self, Self::Namespace | Self::Policy(_) | Self::Workload)
+    }
+
+    /// What kind of thing set a value, as the JSON of `explain` and the files of `policy test` write it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::BuiltIn => "BuiltIn",
+            Self::Flag => "Flag",
+            Self::ClusterPolicy(_) => "ClusterRolloutPolicy",
+            Self::Namespace => "Namespace",
+            Self::Policy(_) => "RolloutPolicy",
+            Self::Workload => "Workload",
+        }
     }
 
     /// `namespace shop`, `RolloutPolicy "defaults"`, `annotation`.
@@ -107,6 +120,12 @@ impl Effective {
     /// Every exemption that is for the namespace, and whether it counts at this moment.
     pub fn exemptions_at(&self, now: Timestamp) -> impl Iterator<Item = (&Arc<Exemption>, Standing)> {
         self.exemptions().map(move |it| (it, it.standing(&self.limits, now)))
+    }
+
+    /// True for an exemption of the namespace that is beyond those that count.
+    pub(super) fn leaves_out(&self, exemption: &Arc<Exemption>) -> bool {
+        let [_, own] = &self.exemptions;
+        own.len() >= OWN_EXEMPTIONS_MAX && !own.iter().any(|it| Arc::ptr_eq(it, exemption))
     }
 
     /// The bounds and locks that hold in the namespace.

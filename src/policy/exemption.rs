@@ -72,6 +72,19 @@ pub enum Standing {
     Locked,
 }
 
+impl Standing {
+    /// As reports write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Expired => "expired",
+            Self::TooFarAhead => "too far ahead",
+            Self::Locked => "locked",
+        }
+    }
+}
+
 impl Exemption {
     /// True for a finding that it is for, whether it counts or not.
     #[must_use]

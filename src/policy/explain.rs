@@ -209,6 +209,12 @@ impl Policies {
         }
     }
 
+    /// Everything that wanted a value, in the order in which it spoke. Only tests ask for it: they hold the resolution against it.
+    #[must_use]
+    pub fn steps(&self, namespace: &str, facts: Option<&Namespace>, workload: Option<&Workload>) -> Vec<Step> {
+        self.trace(namespace, facts, workload).0.steps.unwrap_or_default()
+    }
+
     /// `None` for the action of a rule that nobody speaks about.
     fn explained(&self, field: Field, resolution: &Resolution, namespace: &str) -> Option<Explained> {
         let (slot, limits) = (resolution.slot(field), &resolution.limits);

@@ -3,18 +3,22 @@
 
 mod bound;
 mod exemption;
+mod problems;
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 use smol_str::SmolStr;
 
-use self::bound::Limit;
+use self::{
+    bound::Limit,
+    problems::{Hints, Problems},
+};
 use super::{
     Exemption, Field, FieldValue, Limits, PolicyName, Preset, Reach, Selector, Shape,
     value::{quoted_json, quoted_key},
 };
-use crate::{facts::Labels, nearest::nearest_word, rules};
+use crate::{facts::Labels, nearest::did_you_mean, rules};
 
 /// The API group of the policies, and its version.
 pub const API_VERSION: &str = "no502.dev/v1alpha1";
@@ -36,9 +40,6 @@ pub const PRIORITY_MAX: i64 = 1_000_000;
 
 /// Most days that a bound on exemptions may allow: ten years.
 pub const EXEMPTION_DAYS_MAX: i64 = 3_650;
-
-/// Most problems of one policy that are kept.
-const PROBLEMS_MAX: usize = 32;
 
 /// What a policy says.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,24 +98,22 @@ impl ReadPolicy {
         }
         let namespace = if is_cluster { "" } else { metadata["namespace"].as_str().filter(|it| !it.is_empty())? };
         let name = PolicyName { namespace: namespace.into(), name: name.into() };
-        let mut reader = Reader { is_cluster, problems: Vec::new() };
+        let mut reader = Reader { is_cluster, problems: Problems::default() };
         let policy = reader.policy(object, name);
-        let mut problems = reader.problems;
-        problems.truncate(PROBLEMS_MAX);
-        Some(Self { policy, problems })
+        Some(Self { policy, problems: reader.problems.into_lines() })
     }
 }
 
 struct Reader {
     is_cluster: bool,
-    problems: Vec<String>,
+    problems: Problems,
 }
 
 impl Reader {
     fn policy(&mut self, object: &Json, name: PolicyName) -> PolicyObject {
         if object["apiVersion"] != API_VERSION {
-            self.problems
-                .push(format!("apiVersion {} is not known; use {API_VERSION}", quoted_json(&object["apiVersion"])));
+            let version = &object["apiVersion"];
+            self.problems.tell(|| format!("apiVersion {} is not known; use {API_VERSION}", quoted_json(version)));
         }
         let mut policy = PolicyObject {
             uid: object["metadata"]["uid"].as_str().unwrap_or_default().into(),
@@ -135,7 +134,10 @@ impl Reader {
                 "bounds" if self.is_cluster => self.bounds(value, &policy.name, &mut policy.limits),
                 "locked" if self.is_cluster => self.locked(value, &policy.name, &mut policy.limits),
                 "exemptions" => policy.exemptions = self.exemptions(value, &policy.name),
-                _ => self.unknown("spec", key, self.known_fields()),
+                _ => {
+                    let known = self.known_fields();
+                    self.unknown("spec", key, || known.to_vec());
+                }
             }
         }
         let selects_workloads = !self.is_cluster && policy.selector.as_ref().is_none_or(|it| !it.is_empty());
@@ -143,7 +145,7 @@ impl Reader {
             policy.exemptions.clear();
             let text = "spec.exemptions beside a workloadSelector do not count; they have targets of their own: put them in \
                         another policy";
-            self.problems.push(text.to_owned());
+            self.problems.tell(|| text.to_owned());
         }
         policy
     }
@@ -162,7 +164,7 @@ impl Reader {
             Json::Null => Vec::new(),
             Json::Object(map) => map.iter().filter(|(_, value)| !value.is_null()).collect(),
             other => {
-                self.problems.push(format!("{path}: {} is ignored; it is an object", quoted_json(other)));
+                self.problems.tell(|| format!("{path}: {} is ignored; it is an object", quoted_json(other)));
                 Vec::new()
             }
         }
@@ -172,30 +174,29 @@ impl Reader {
         if let Json::Array(list) = json {
             return list;
         }
-        self.problems.push(format!("{path}: {} is ignored; it is a list", quoted_json(json)));
+        self.problems.tell(|| format!("{path}: {} is ignored; it is a list", quoted_json(json)));
         &[]
     }
 
-    fn unknown(&mut self, path: &str, key: &str, known: &[&'static str]) {
-        let near = did_you_mean(key, known.iter().copied());
-        self.problems.push(format!("{path}.{} means nothing{near}", quoted_key(key)));
+    fn unknown(&mut self, path: &str, key: &str, known: impl FnOnce() -> Vec<&'static str>) {
+        self.problems.tell(|| format!("{path}.{} means nothing{}", quoted_key(key), did_you_mean(key, known())));
     }
 
-    fn bad(&mut self, path: &str, json: &Json, allowed: &str) {
-        self.problems.push(format!("{path}: {} is ignored; use {allowed}", quoted_json(json)));
+    fn bad(&mut self, path: &str, json: &Json, allowed: impl FnOnce() -> String) {
+        self.problems.tell(|| format!("{path}: {} is ignored; use {}", quoted_json(json), allowed()));
     }
 
     fn priority(&mut self, json: &Json) -> i64 {
         let number = json.as_i64().filter(|it| (-PRIORITY_MAX..=PRIORITY_MAX).contains(it));
         number.unwrap_or_else(|| {
-            self.bad("spec.priority", json, &format!("-{PRIORITY_MAX} to {PRIORITY_MAX}"));
+            self.bad("spec.priority", json, || format!("-{PRIORITY_MAX} to {PRIORITY_MAX}"));
             0
         })
     }
 
     fn selector(&mut self, key: &str, json: &Json) -> Option<Selector> {
         let read = Selector::read(json);
-        read.map_err(|problem| self.problems.push(format!("spec.{key} {problem}; the policy selects nothing"))).ok()
+        read.map_err(|problem| self.problems.tell(|| format!("spec.{key} {problem}; the policy selects nothing"))).ok()
     }
 
     fn settings(&mut self, json: &Json, values: &mut Vec<(Field, FieldValue)>) {
@@ -214,10 +215,10 @@ impl Reader {
             } else if below == "actions" || has_settings_below(&below) {
                 self.settings_below(&format!("{below}."), value, values);
             } else if prefix == "actions." {
-                let near = did_you_mean(key, rules::ALL.iter().map(|it| it.id));
-                self.problems.push(format!("spec.settings.actions: there is no rule {}{near}", quoted_key(key)));
+                let near = || did_you_mean(key, rules::ALL.iter().map(|it| it.id));
+                self.problems.tell(|| format!("spec.settings.actions: there is no rule {}{}", quoted_key(key), near()));
             } else {
-                self.unknown(path.trim_end_matches('.'), key, &known_below(prefix));
+                self.unknown(path.trim_end_matches('.'), key, || known_below(prefix));
             }
         }
     }
@@ -226,12 +227,12 @@ impl Reader {
         let definition = field.definition();
         let path = format!("spec.settings.{}", field.path());
         if definition.reach == Reach::Cluster && !self.is_cluster {
-            self.problems.push(format!("{path} is ignored; a {CLUSTER_KIND} can set it"));
+            self.problems.tell(|| format!("{path} is ignored; a {CLUSTER_KIND} can set it"));
             return;
         }
         match definition.shape.read_json(json) {
             Some(value) => values.push((field, value)),
-            None => self.bad(&path, json, &allowed_json(definition.shape, json)),
+            None => self.bad(&path, json, || allowed_json(definition.shape, json)),
         }
     }
 
@@ -240,22 +241,26 @@ impl Reader {
         match Preset::ALL.iter().find(|it| Some(it.name()) == json.as_str()) {
             Some(_) if Field::SleepSeconds.definition().shape.read_json(&beside["sleepSeconds"]).is_some() => {}
             Some(preset) => values.push((Field::SleepSeconds, FieldValue::Preset(*preset))),
-            None => self.bad("spec.settings.injection.preStop.preset", json, &Preset::names()),
+            None => self.bad("spec.settings.injection.preStop.preset", json, Preset::names),
         }
     }
 
     fn bounds(&mut self, json: &Json, policy: &PolicyName, limits: &mut Limits) {
         for (index, item) in self.list("spec.bounds", json).iter().enumerate() {
-            match bound::read(item, &policy.name) {
+            match bound::read(item, &policy.name, self.problems.hints()) {
                 Ok(Limit::Field(field, _)) if limits.bounds.contains_key(&field) => {
                     let path = field.path();
-                    self.problems.push(format!("spec.bounds[{index}] is ignored; {path} is bounded already"));
+                    self.problems.tell(|| format!("spec.bounds[{index}] is ignored; {path} is bounded already"));
                 }
                 Ok(Limit::Field(field, bound)) => {
                     limits.bounds.insert(field, bound);
                 }
+                Ok(Limit::ExemptionDays(_)) if limits.exemption_days_max.is_some() => {
+                    self.problems
+                        .tell(|| format!("spec.bounds[{index}] is ignored; {EXEMPTION_DAYS} is bounded already"));
+                }
                 Ok(Limit::ExemptionDays(end)) => limits.exemption_days_max = Some(end),
-                Err(problem) => self.problems.push(format!("spec.bounds[{index}]{problem}")),
+                Err(problem) => self.problems.tell(|| format!("spec.bounds[{index}]{problem}")),
             }
         }
     }
@@ -272,9 +277,11 @@ impl Reader {
                         limits.locks.extend(fields().map(|it| (it, name.clone())));
                         continue;
                     }
-                    let known: Vec<_> = Field::all().map(Field::path).collect();
-                    let near = did_you_mean(path, known.iter().map(AsRef::as_ref));
-                    self.problems.push(format!("spec.locked[{index}]: {} is no setting{near}", quoted_json(item)));
+                    self.problems.tell(|| {
+                        let known: Vec<_> = Field::all().map(Field::path).collect();
+                        let near = did_you_mean(path, known.iter().map(AsRef::as_ref));
+                        format!("spec.locked[{index}]: {} is no setting{near}", quoted_json(item))
+                    });
                 }
             }
         }
@@ -283,13 +290,13 @@ impl Reader {
     fn exemptions(&mut self, json: &Json, policy: &PolicyName) -> Vec<Arc<Exemption>> {
         let list = self.list("spec.exemptions", json);
         if list.len() > EXEMPTIONS_MAX {
-            self.problems.push(format!("spec.exemptions: only the first {EXEMPTIONS_MAX} of {} count", list.len()));
+            self.problems.tell(|| format!("spec.exemptions: only the first {EXEMPTIONS_MAX} of {} count", list.len()));
         }
         let mut exemptions = Vec::new();
         for (index, item) in list.iter().take(EXEMPTIONS_MAX).enumerate() {
-            match exemption::read(item, policy, index) {
+            match exemption::read(item, policy, index, self.problems.hints()) {
                 Ok(exemption) => exemptions.push(Arc::new(exemption)),
-                Err(problem) => self.problems.push(format!("spec.exemptions[{index}]{problem}")),
+                Err(problem) => self.problems.tell(|| format!("spec.exemptions[{index}]{problem}")),
             }
         }
         exemptions
@@ -326,13 +333,8 @@ fn known_below(prefix: &str) -> Vec<&'static str> {
     known
 }
 
-/// `; did you mean profile?`, if something is close.
-fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    nearest_word(word, known).map(|it| format!("; did you mean {it}?")).unwrap_or_default()
-}
-
-fn known_keys(map: &Map<String, Json>, known: &[&'static str]) -> Result<(), String> {
+fn known_keys(map: &Map<String, Json>, known: &[&'static str], hints: Hints) -> Result<(), String> {
     let Some(key) = map.keys().find(|it| !known.contains(&it.as_str())) else { return Ok(()) };
-    let near = did_you_mean(key, known.iter().copied());
+    let near = hints.did_you_mean(key, known.iter().copied());
     Err(format!(".{} means nothing{near}", quoted_key(key)))
 }

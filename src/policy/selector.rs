@@ -109,10 +109,10 @@ fn read_expression(json: &Json) -> Result<Requirement, String> {
 }
 
 /// Longest value of a label, and longest name in a key, in characters.
-const LABEL_CHARS_MAX: usize = 63;
+pub(crate) const LABEL_CHARS_MAX: usize = 63;
 
-/// Longest prefix of a key, in characters.
-const PREFIX_CHARS_MAX: usize = 253;
+/// Longest prefix of a key, in characters: that of the name of a domain.
+pub(crate) const PREFIX_CHARS_MAX: usize = 253;
 
 /// What is no key of any label selects nothing, or everything: never what was meant.
 fn check_key(place: &str, key: &str) -> Result<(), String> {

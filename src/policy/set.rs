@@ -10,8 +10,7 @@ use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 
 use super::{
-    Effective, Exemption, Field, FieldValue, Installation, Limits, PolicyName, PolicyObject, Source, Step, Tie,
-    annotations,
+    Effective, Exemption, Field, FieldValue, Installation, Limits, PolicyName, PolicyObject, Source, Tie, annotations,
     resolve::{Resolution, index},
 };
 use crate::facts::{Labels, Namespace, Workload};
@@ -69,6 +68,13 @@ impl Entry {
 pub(super) struct Base {
     pub(super) labels: Labels,
     pub(super) said: Arc<Said>,
+}
+
+impl Base {
+    /// The cluster policies that are for the namespace, those that count least first.
+    pub(super) fn speakers(&self) -> impl DoubleEndedIterator<Item = &Arc<PolicyObject>> {
+        self.said.selected.iter()
+    }
 }
 
 /// What flags and some cluster policies say together; many namespaces share it.
@@ -144,6 +150,18 @@ impl Policies {
     /// Every policy object.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values().map(|it| &**it)
+    }
+
+    /// The policy object of that name.
+    #[must_use]
+    pub fn entry(&self, name: &PolicyName) -> Option<&Entry> {
+        self.entries.get(name).map(|it| &**it)
+    }
+
+    /// An exemption by its policy and its place in the policy's list.
+    #[must_use]
+    pub fn exemption(&self, name: &PolicyName, index: usize) -> Option<&Exemption> {
+        self.entry(name)?.policy.exemptions.iter().map(|it| &**it).find(|it| it.index == index)
     }
 
     /// What is in force for an object of that namespace. `facts` is its Namespace, where that is known; `workload` is the object,
@@ -275,13 +293,7 @@ impl Policies {
         Said { resolution, exemptions, effective, selected }
     }
 
-    /// The cluster policies that are for a namespace, those that count least first.
-    #[expect(clippy::unused_self, reason = "a question to the policies, like its neighbours")]
-    pub(super) fn speakers_for<'a>(&self, base: &'a Base) -> impl DoubleEndedIterator<Item = &'a Arc<PolicyObject>> {
-        base.said.selected.iter()
-    }
-
-    /// The ties among them.
+    /// The ties among the cluster policies that are for a namespace.
     pub(super) fn cluster_ties(&self, base: &Base) -> Vec<Tie> {
         self.cluster_part(&base.said.selected, true).1
     }
@@ -388,12 +400,4 @@ pub(super) fn selects(policy: &PolicyObject, workload: Option<&Workload>) -> boo
 
 fn cluster_exemptions(selected: &[Arc<PolicyObject>]) -> Arc<[Arc<Exemption>]> {
     selected.iter().flat_map(|it| &it.exemptions).cloned().collect()
-}
-
-impl Policies {
-    /// What wanted which value, for `explain`.
-    #[must_use]
-    pub fn steps(&self, namespace: &str, facts: Option<&Namespace>, workload: Option<&Workload>) -> Vec<Step> {
-        self.trace(namespace, facts, workload).0.steps.unwrap_or_default()
-    }
 }

@@ -217,11 +217,16 @@ impl FieldValue {
 /// Longest value that is repeated, in characters.
 const QUOTED_CHARS_MAX: usize = 32;
 
-/// What is repeated of a text that anybody may have written: a little, and nothing that ends a line or a quotation.
-pub(super) fn quoted(text: &str, chars_max: usize) -> String {
-    let plain = text.chars().map(|it| if it.is_control() || it == '"' { ' ' } else { it });
+/// What is repeated of a text that anybody may have written: a little, and nothing that ends a line.
+pub(crate) fn shortened(text: &str, chars_max: usize) -> String {
+    let plain = text.chars().map(|it| if it.is_control() { ' ' } else { it });
     let short: String = plain.take(chars_max).collect();
     if text.chars().nth(chars_max).is_some() { format!("{short}…") } else { short }
+}
+
+/// The same, and nothing that ends a quotation.
+pub(super) fn quoted(text: &str, chars_max: usize) -> String {
+    shortened(text, chars_max).replace('"', " ")
 }
 
 /// A value of an annotation, as a message repeats it.

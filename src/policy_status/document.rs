@@ -4,10 +4,13 @@ use jiff::Timestamp;
 use serde_json::{Map, Value as Json, json};
 
 use super::used::{self, Record};
-use crate::policy::{ExemptionCounts, Judgement, PolicyStatus};
+use crate::{
+    crd::EXEMPTION_PROBLEMS_MAX,
+    policy::{ExemptionCounts, Judgement, PolicyStatus},
+};
 
 /// Most lines of `status.exemptionProblems`: as the schema has it.
-pub(super) const PROBLEMS_MAX: usize = 16;
+pub(super) const PROBLEMS_MAX: usize = EXEMPTION_PROBLEMS_MAX;
 
 /// The fields that are ours, beside the conditions.
 const FIELDS: [&str; 5] =

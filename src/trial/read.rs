@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use super::Mistake;
-use crate::{manifest::Document, nearest::nearest_word};
+use crate::{manifest::Document, nearest::did_you_mean, policy::shortened};
 
 /// Longest value that is repeated, in characters.
 const QUOTED_CHARS_MAX: usize = 60;
@@ -103,15 +103,9 @@ impl<'a> Node<'a> {
     }
 }
 
-/// `; did you mean warned?`, or nothing.
-pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    nearest_word(word, known).map(|it| format!("; did you mean {it}?")).unwrap_or_default()
-}
-
+/// Quotes in it stay: it is to be found in the file.
 pub(super) fn quoted(text: &str) -> String {
-    let plain = text.chars().map(|it| if it.is_control() { ' ' } else { it });
-    let short: String = plain.take(QUOTED_CHARS_MAX).collect();
-    format!("\"{short}{}\"", if text.chars().nth(QUOTED_CHARS_MAX).is_some() { "…" } else { "" })
+    format!("\"{}\"", shortened(text, QUOTED_CHARS_MAX))
 }
 
 pub(super) fn quoted_json(json: &Json) -> String {

@@ -10,12 +10,13 @@ use super::{
     case::{Case, Write},
     compare::{Expect, Origin},
     injected::Injected,
-    read::{Node, Reader, did_you_mean, quoted, quoted_json},
+    read::{Node, Reader, quoted, quoted_json},
     world::placed,
 };
 use crate::{
     facts::DEFAULT_NAMESPACE,
     manifest::{self, Document, Location, Problem},
+    nearest::did_you_mean,
     policy::Field,
     rules,
 };

@@ -130,12 +130,6 @@ impl World {
     pub fn knows_namespace(&self, name: &str) -> bool {
         self.namespace(name).is_some() || self.objects.iter().any(|it| it.facts.meta().namespace == name)
     }
-
-    /// True without any object.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.objects.is_empty()
-    }
 }
 
 /// As `kubectl apply -n` does: an object that names a namespace keeps it.

@@ -16,7 +16,8 @@ pub(crate) struct Refusal {
     pub(crate) policy: Value,
     /// What is said: the field, and the end of the message.
     pub(crate) says: Vec<(&'static str, &'static str)>,
-    /// Whether the reader complains, too. If not, a comment in `src/crd` says why the schema does.
+    /// Whether the reader takes it without a complaint: there the schema is the stricter one, and a comment in
+    /// `src/crd` says why.
     pub(crate) is_read: bool,
 }
 
@@ -126,6 +127,13 @@ fn bounds() -> Vec<Refusal> {
             ),
             "spec.bounds[1]",
             "{\"field\":\"profile\"}",
+        ),
+        Refusal::of(
+            cluster(
+                &json!({ "bounds": [{ "field": EXEMPTION_DAYS, "max": 30 }, { "field": EXEMPTION_DAYS, "max": 365 }] }),
+            ),
+            "spec.bounds[1]",
+            "{\"field\":\"exemptionDays\"}",
         ),
     ]
 }

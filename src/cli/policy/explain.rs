@@ -14,7 +14,7 @@ use crate::{
     },
     facts::DEFAULT_NAMESPACE,
     manifest,
-    nearest::nearest_word,
+    nearest::did_you_mean,
     policy::{Explanation, Installation},
     trial::World,
 };
@@ -138,7 +138,6 @@ fn missing(name: &live::Name, world: &World, namespace: &str, place: &str) -> an
         return anyhow!("{kind} \"{name}\" makes no pods: leave it out, for what holds in the namespace");
     }
     let names: Vec<String> = world.names(namespace).collect();
-    let near = nearest_word(&format!("{kind}/{name}"), names.iter().map(String::as_str));
-    let near = near.map(|it| format!("; did you mean {it}?")).unwrap_or_default();
+    let near = did_you_mean(&format!("{kind}/{name}"), names.iter().map(String::as_str));
     anyhow!("there is no {kind} \"{name}\" in namespace {namespace} of {place}{near}")
 }

@@ -1,7 +1,5 @@
 //! What is to be said about the exemptions of one policy.
 
-use std::sync::Arc;
-
 use jiff::{SignedDuration, Timestamp};
 use smol_str::SmolStr;
 
@@ -127,14 +125,6 @@ pub(super) fn judge(entry: &Entry, effective: Option<&Effective>, needs: &Needs<
     }
     remarks.sort_unstable();
     Judged { counts, in_force, remarks }
-}
-
-impl Effective {
-    /// True for an exemption of the namespace that is beyond those that count.
-    fn leaves_out(&self, exemption: &Arc<Exemption>) -> bool {
-        let [_, own] = &self.exemptions;
-        own.len() >= OWN_EXEMPTIONS_MAX && !own.iter().any(|it| Arc::ptr_eq(it, exemption))
-    }
 }
 
 fn not_in_force(exemption: &Exemption, limits: &Limits, standing: Standing) -> String {

@@ -70,16 +70,16 @@ impl Found {
         let bases: BTreeMap<*const Said, &Base> =
             policies.bases.values().map(|it| (Arc::as_ptr(&it.said), it)).collect();
         for base in bases.into_values() {
-            self.bounds_that_contradict(policies, base);
+            self.bounds_that_contradict(base);
             for tie in policies.cluster_ties(base) {
                 self.tie(&SmolStr::default(), &tie);
             }
         }
     }
 
-    fn bounds_that_contradict(&mut self, policies: &Policies, base: &Base) {
+    fn bounds_that_contradict(&mut self, base: &Base) {
         let mut limits = Limits::default();
-        for policy in policies.speakers_for(base).rev() {
+        for policy in base.speakers().rev() {
             let contradictions = limits.add(&policy.limits);
             if !contradictions.is_empty() {
                 self.limited.entry(policy.name.clone()).or_default().extend(contradictions);

@@ -3,7 +3,6 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::{BreakGlass, ExemptionNote, Explained, Explanation, FieldValue, PolicyName, Source, Speaker, Why};
-use crate::policy::Standing;
 
 impl Explanation {
     /// The explanation as JSON.
@@ -66,21 +65,6 @@ impl Explanation {
     }
 }
 
-impl Source {
-    /// What kind of thing set a value, as the JSON of `explain` and the files of `policy test` write it.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::BuiltIn => "BuiltIn",
-            Self::Flag => "Flag",
-            Self::ClusterPolicy(_) => "ClusterRolloutPolicy",
-            Self::Namespace => "Namespace",
-            Self::Policy(_) => "RolloutPolicy",
-            Self::Workload => "Workload",
-        }
-    }
-}
-
 impl Speaker {
     fn to_json(&self) -> Json {
         with(
@@ -121,19 +105,6 @@ impl BreakGlass {
             Err(text) => text.trim_matches('"').to_owned(),
         });
         json!({ "groups": self.groups, "until": until, "isOpen": self.is_open })
-    }
-}
-
-impl Standing {
-    /// As reports write it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Expired => "expired",
-            Self::TooFarAhead => "too far ahead",
-            Self::Locked => "locked",
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 use smol_str::SmolStr;
 
-use super::{EXEMPTION_DAYS, EXEMPTION_DAYS_MAX, did_you_mean, known_keys};
+use super::{EXEMPTION_DAYS, EXEMPTION_DAYS_MAX, Hints, known_keys};
 use crate::policy::{
     Field, Shape,
     limit::{Bound, End},
@@ -26,16 +26,16 @@ const OF_WORDS: [&str; 2] = ["atLeast", "atMost"];
 ///
 /// # Errors
 /// Where in the item, what is wrong, what to do.
-pub(super) fn read(json: &Json, policy: &SmolStr) -> Result<Limit, String> {
+pub(super) fn read(json: &Json, policy: &SmolStr, hints: Hints) -> Result<Limit, String> {
     let map = json.as_object().ok_or(" is no object")?;
-    known_keys(map, &["field", "min", "max", "atLeast", "atMost"])?;
+    known_keys(map, &["field", "min", "max", "atLeast", "atMost"], hints)?;
     let name = json["field"].as_str().unwrap_or_default();
     if name == EXEMPTION_DAYS {
         return read_exemption_days(json, policy).map(Limit::ExemptionDays);
     }
     let field = Field::at(name).filter(|it| it.can_be_bounded()).ok_or_else(|| {
-        let known: Vec<_> = Field::all().filter(|it| it.can_be_bounded()).map(Field::path).collect();
-        let near = did_you_mean(name, known.iter().map(AsRef::as_ref));
+        let known = Field::all().filter(|it| it.can_be_bounded()).map(|it| it.definition().path);
+        let near = hints.did_you_mean(name, known);
         format!(".field: {} is no setting with an order{near}", quoted_json(&json["field"]))
     })?;
     let shape = field.definition().shape;
