@@ -10,7 +10,7 @@ use std::{
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde_json::Value as Json;
 
-use super::{Stored, document::condition};
+use super::{Stored, document::condition, fnv::fnv_32};
 use crate::policy::{Exemption, Policies, PolicyName, PolicyStatus, USED_FOR_DAYS, Used};
 
 /// Most exemptions that are remembered; those that come later are not, and never called unused.
@@ -133,12 +133,10 @@ fn day_of(now: Timestamp) -> Date {
     now.to_zoned(TimeZone::UTC).date()
 }
 
-/// FNV-1a: it is stored, so every version of no502 has to find the same number.
 fn mark(exemption: &Exemption) -> Mark {
     let target = &exemption.target;
     let container = target.container.as_deref().unwrap_or_default();
-    let text = format!("{} {}/{} {container}", exemption.rule, target.kind, target.name);
-    text.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    fnv_32(&format!("{} {}/{} {container}", exemption.rule, target.kind, target.name))
 }
 
 /// True if a write needed one of them.
