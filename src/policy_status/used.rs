@@ -54,7 +54,8 @@ type Key = (PolicyName, Mark);
 /// note, the next look takes over as a whole.
 #[derive(Debug, Default)]
 pub struct UsedExemptions {
-    /// What reviews needed since the last look, and on which day. Locked for one entry, or for as long as a pointer takes.
+    /// What reviews needed since the last look, and on which day. Locked while one is put in, or while all are swapped
+    /// for none.
     noted: Mutex<BTreeMap<Key, Date>>,
     /// What looks know. Reviews do not touch it.
     lives: Mutex<BTreeMap<Key, Life>>,

@@ -16,7 +16,7 @@ use std::{
 use jiff::Timestamp;
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, Patch, PatchParams},
+    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams},
 };
 use serde_json::{Value as Json, json};
 use tokio::{
@@ -32,9 +32,9 @@ use super::{
     teller::Teller,
 };
 use crate::{
-    crd::{CLUSTER_PLURAL, NAMESPACED_PLURAL},
+    crd::{self, PolicyKind},
     metrics::Metrics,
-    policy::{API_VERSION, PolicyName, PolicyStatus, audit},
+    policy::{PolicyName, PolicyStatus, audit},
     watch::Published,
 };
 
@@ -312,15 +312,9 @@ impl StatusWriter {
 }
 
 fn resource(name: &PolicyName) -> ApiResource {
-    let (group, version) = API_VERSION.split_once('/').unwrap_or_default();
-    let plural = if name.namespace.is_empty() { CLUSTER_PLURAL } else { NAMESPACED_PLURAL };
-    ApiResource {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        api_version: API_VERSION.to_owned(),
-        kind: name.kind().to_owned(),
-        plural: plural.to_owned(),
-    }
+    let kind = PolicyKind::of(name);
+    let gvk = GroupVersionKind::gvk(crd::group(), crd::version(), kind.kind());
+    ApiResource::from_gvk_with_plural(&gvk, kind.plural())
 }
 
 fn debounce() -> Duration {

@@ -18,11 +18,9 @@ use kube::{
 use smol_str::SmolStr;
 use tokio::time;
 
-use super::{
-    PAGE_OBJECTS, RetryPause, chain,
-    policy_object::{PolicyKind, RawPolicy},
-};
+use super::{PAGE_OBJECTS, RetryPause, chain, policy_object::RawPolicy};
 use crate::{
+    crd::PolicyKind,
     facts::Facts,
     metrics::Metrics,
     policy::{Policies, PolicyName, PolicyStore},

@@ -9,9 +9,9 @@ use serde_json::Value as Json;
 
 use crate::{
     cli::{Exit, Failure, cluster::root},
-    crd::{self, CLUSTER_PLURAL, NAMESPACED_PLURAL},
+    crd::{self, PolicyKind},
     nearest::nearest_word,
-    policy::{CLUSTER_KIND, NAMESPACED_KIND},
+    policy::CLUSTER_KIND,
     trial::Place,
 };
 
@@ -125,12 +125,11 @@ pub(super) async fn read(
     let missing = format!("there is no namespace {namespace} in the cluster");
     objects.push(cluster.get_or_say(&missing, &namespaces, None, namespace).await?);
     let mut is_absent = false;
-    for (kind, plural, scope) in
-        [(CLUSTER_KIND, CLUSTER_PLURAL, None), (NAMESPACED_KIND, NAMESPACED_PLURAL, Some(namespace))]
-    {
-        match cluster.list(&resource(crd::group(), crd::version(), kind, plural), scope).await? {
+    for kind in PolicyKind::ALL {
+        let resource = resource(crd::group(), crd::version(), kind.kind(), kind.plural());
+        match cluster.list(&resource, (!kind.is_cluster()).then_some(namespace)).await? {
             Some(found) => {
-                notes.extend(found.iter().filter_map(|it| earlier_in_force(it, kind)));
+                notes.extend(found.iter().filter_map(|it| earlier_in_force(it, kind.kind())));
                 objects.extend(found);
             }
             None => is_absent = true,
