@@ -6,6 +6,7 @@ mod crd;
 mod dev;
 mod fix;
 mod flags;
+mod kinds;
 mod manifests;
 mod output;
 mod policy;

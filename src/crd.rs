@@ -15,7 +15,8 @@ mod status;
 use serde_json::{Value as Json, json};
 use serde_saphyr::ser_options;
 
-use crate::policy::{API_VERSION, CLUSTER_KIND, NAMESPACED_KIND};
+use self::PolicyKind as Kind;
+use crate::policy::{API_VERSION, CLUSTER_KIND, NAMESPACED_KIND, PolicyName};
 
 pub use self::status::EXEMPTION_PROBLEMS_MAX;
 
@@ -31,23 +32,40 @@ pub const CATEGORY: &str = "no502";
 /// Longest line of folded text in the YAML, in characters.
 const LINE_CHARS: usize = 120;
 
-/// One kind of policy.
+/// One of the two kinds of policies, as the API has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub enum PolicyKind {
+    /// `ClusterRolloutPolicy`.
     Cluster,
+    /// `RolloutPolicy`.
     Namespaced,
 }
 
-impl Kind {
-    fn is_cluster(self) -> bool {
+impl PolicyKind {
+    /// Both, that of the cluster first.
+    pub const ALL: [Self; 2] = [Self::Cluster, Self::Namespaced];
+
+    /// The kind of the policy that is called so.
+    #[must_use]
+    pub fn of(name: &PolicyName) -> Self {
+        if name.namespace.is_empty() { Self::Cluster } else { Self::Namespaced }
+    }
+
+    /// True for the one whose policies are in no namespace.
+    #[must_use]
+    pub fn is_cluster(self) -> bool {
         self == Self::Cluster
     }
 
-    fn name(self) -> &'static str {
+    /// As objects write it.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
         if self.is_cluster() { CLUSTER_KIND } else { NAMESPACED_KIND }
     }
 
-    fn plural(self) -> &'static str {
+    /// In paths, roles, logs and metrics.
+    #[must_use]
+    pub fn plural(self) -> &'static str {
         if self.is_cluster() { CLUSTER_PLURAL } else { NAMESPACED_PLURAL }
     }
 
@@ -81,7 +99,7 @@ pub fn version() -> &'static str {
 /// Both definitions, that of the cluster's policies first.
 #[must_use]
 pub fn definitions() -> [Json; 2] {
-    [Kind::Cluster, Kind::Namespaced].map(definition)
+    PolicyKind::ALL.map(definition)
 }
 
 /// Both definitions as YAML documents.
@@ -95,7 +113,7 @@ pub fn yaml() -> String {
     definitions().each_ref().map(document).join("---\n")
 }
 
-fn definition(kind: Kind) -> Json {
+fn definition(kind: PolicyKind) -> Json {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -107,10 +125,10 @@ fn definition(kind: Kind) -> Json {
             "group": group(),
             "scope": if kind.is_cluster() { "Cluster" } else { "Namespaced" },
             "names": {
-                "kind": kind.name(),
-                "listKind": format!("{}List", kind.name()),
+                "kind": kind.kind(),
+                "listKind": format!("{}List", kind.kind()),
                 "plural": kind.plural(),
-                "singular": kind.name().to_ascii_lowercase(),
+                "singular": kind.kind().to_ascii_lowercase(),
                 "shortNames": [kind.short_name()],
                 "categories": [CATEGORY],
             },
@@ -139,7 +157,7 @@ fn definition(kind: Kind) -> Json {
 }
 
 /// What `kubectl get` shows; with `-o wide` also those of priority 1.
-fn columns(kind: Kind) -> Vec<Json> {
+fn columns(kind: PolicyKind) -> Vec<Json> {
     let column = |name: &str, r#type: &str, path: &str| json!({ "name": name, "type": r#type, "jsonPath": path });
     let condition = |name: &str| column(name, "string", &format!(".status.conditions[?(@.type==\"{name}\")].status"));
     let wide = |mut column: Json| {

@@ -51,6 +51,7 @@ pub mod facts;
 pub mod fix;
 pub mod inject;
 pub mod link;
+mod listing;
 pub mod manifest;
 pub mod metrics;
 pub mod nearest;

@@ -4,6 +4,7 @@
 mod complaints;
 mod document;
 mod events;
+mod fnv;
 mod known;
 mod objects;
 mod teller;

@@ -32,9 +32,9 @@ use tokio::{
 use self::{
     object::{Slim, SlimKind},
     policies::{Arrivals, PolicyInput},
-    policy_object::PolicyKind,
 };
 use crate::{
+    crd::PolicyKind,
     facts::{Facts, minor_version},
     metrics::Metrics,
     policy::{Installation, Policies, PolicyStore},

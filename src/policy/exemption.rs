@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use smol_str::SmolStr;
 use wildmatch::WildMatch;
 
-use super::Limits;
+use super::{CLUSTER_KIND, Limits, NAMESPACED_KIND};
 use crate::rule::ObjectName;
 
 /// One exemption of a policy.
@@ -48,7 +48,7 @@ impl PolicyName {
     /// `RolloutPolicy` or `ClusterRolloutPolicy`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        if self.namespace.is_empty() { "ClusterRolloutPolicy" } else { "RolloutPolicy" }
+        if self.namespace.is_empty() { CLUSTER_KIND } else { NAMESPACED_KIND }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use serde_json::Value as Json;
 use smol_str::SmolStr;
 
@@ -14,7 +14,7 @@ use super::{
     Field, FieldValue, Policies, PolicyName, PolicyObject, ReadPolicy,
     set::{Base, Entry, Own, Said, rank},
 };
-use crate::facts::Labels;
+use crate::{facts::Labels, listing::Listing};
 
 /// What the server was started with.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,8 +55,8 @@ pub struct PolicyStore {
     namespaces: BTreeMap<SmolStr, Labels>,
     /// Namespaces about which the cluster says something new.
     changed: BTreeSet<SmolStr>,
-    /// Names seen since a list began.
-    listing: [Option<FxHashSet<PolicyName>>; 2],
+    /// Of namespaced and of cluster policies.
+    listing: [Listing<PolicyName>; 2],
     published: Policies,
 }
 
@@ -85,9 +85,7 @@ impl PolicyStore {
     pub fn apply(&mut self, object: &Json) -> bool {
         let Some(ReadPolicy { policy, problems }) = ReadPolicy::read(object) else { return false };
         let name = policy.name.clone();
-        if let Some(seen) = &mut self.listing[list_of(&name)] {
-            seen.insert(name.clone());
-        }
+        self.listing[list_of(&name)].see(name.clone());
         let generation = policy.generation;
         let known = self.entries.get(&name);
         // One that was deleted and made anew has nothing to do with the earlier one.
@@ -107,26 +105,27 @@ impl PolicyStore {
 
     /// Takes a policy out.
     pub fn remove(&mut self, name: &PolicyName) {
-        if let Some(seen) = &mut self.listing[list_of(name)] {
-            seen.remove(name);
-        }
+        self.listing[list_of(name)].forget(name);
         self.touch(name);
         self.entries.remove(name);
     }
 
     /// A full list begins, of `ClusterRolloutPolicies` or of `RolloutPolicies`. What was known stays in force until it ends.
     pub fn start_list(&mut self, is_cluster: bool) {
-        self.listing[usize::from(is_cluster)] = Some(FxHashSet::default());
+        self.listing[usize::from(is_cluster)].start();
     }
 
     /// A full list is complete: what it did not name is gone.
     pub fn finish_list(&mut self, is_cluster: bool) {
-        let seen = self.listing[usize::from(is_cluster)].take().unwrap_or_default();
-        let gone = |it: &&PolicyName| it.namespace.is_empty() == is_cluster && !seen.contains(*it);
-        let gone: Vec<PolicyName> = self.entries.keys().filter(gone).cloned().collect();
-        for name in &gone {
-            self.remove(name);
+        let known = self.entries.keys().filter(|it| it.namespace.is_empty() == is_cluster);
+        for name in self.listing[usize::from(is_cluster)].finish(known) {
+            self.remove(&name);
         }
+    }
+
+    /// The namespaces that are known.
+    pub(crate) fn namespaces(&self) -> impl Iterator<Item = &SmolStr> {
+        self.namespaces.keys()
     }
 
     /// Adds a namespace or its new labels; `None` when it is gone.

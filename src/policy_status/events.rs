@@ -1,10 +1,7 @@
 //! Events about policies: one for each thing that has just come about. Their names are made from what they say, so that a second
-//! replica, or the same one after a restart, cannot say it twice.
+//! replica, of another version too, or the same one after a restart, cannot say it twice.
 
-use std::{
-    collections::BTreeSet,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -17,6 +14,7 @@ use serde_json::Value as Json;
 use super::{
     Stored,
     document::{PROBLEMS_MAX, condition},
+    fnv::fnv_64,
 };
 use crate::policy::{API_VERSION, PolicyName, PolicyStatus, RemarkKind};
 
@@ -76,14 +74,13 @@ pub(super) fn happenings(stored: &Json, status: &PolicyStatus) -> Vec<Happening>
 pub(super) fn event(name: &PolicyName, stored: &Stored, happening: &Happening, now: Timestamp) -> Event {
     let namespace = if name.namespace.is_empty() { CLUSTER_EVENTS_NAMESPACE } else { &name.namespace };
     let note = shortened(&happening.note, NOTE_BYTES_MAX);
-    let mut hasher = DefaultHasher::new();
-    (&stored.uid, happening.reason, note).hash(&mut hasher);
+    let unique = fnv_64(&[&stored.uid, happening.reason, note]);
     let beginning = shortened(&name.name, NAME_BYTES_MAX).trim_end_matches(['-', '.']);
     let instance = std::env::var("HOSTNAME").ok().filter(|it| !it.is_empty() && it.len() <= 128);
     Event {
         metadata: ObjectMeta {
             namespace: Some(namespace.to_owned()),
-            name: Some(format!("{beginning}.{:016x}", hasher.finish())),
+            name: Some(format!("{beginning}.{unique:016x}")),
             ..ObjectMeta::default()
         },
         action: Some("Audit".to_owned()),

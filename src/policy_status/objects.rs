@@ -1,7 +1,7 @@
 //! The policies as the cluster stores them: what a write of their status goes by.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value as Json;
 use tokio::sync::Notify;
 
-use crate::policy::PolicyName;
+use crate::{listing::Listing, policy::PolicyName};
 
 /// One policy object, apart from what it says.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -37,40 +37,40 @@ pub struct PolicyObjects {
 #[derive(Debug, Default)]
 struct State {
     objects: BTreeMap<PolicyName, Arc<Stored>>,
-    /// Names seen since a list began, of namespaced and of cluster policies.
-    listing: [Option<BTreeSet<PolicyName>>; 2],
+    /// Of namespaced and of cluster policies.
+    listing: [Listing<PolicyName>; 2],
 }
 
 impl PolicyObjects {
     /// Adds or replaces an object.
     pub fn put(&self, name: PolicyName, stored: Stored) {
         let mut state = self.lock();
-        if let Some(seen) = &mut state.listing[usize::from(name.namespace.is_empty())] {
-            seen.insert(name.clone());
-        }
+        state.listing[usize::from(name.namespace.is_empty())].see(name.clone());
         state.objects.insert(name, Arc::new(stored));
         self.changed.notify_one();
     }
 
     /// Takes one out.
     pub fn remove(&self, name: &PolicyName) {
-        self.lock().objects.remove(name);
+        let mut state = self.lock();
+        state.listing[usize::from(name.namespace.is_empty())].forget(name);
+        state.objects.remove(name);
         self.changed.notify_one();
     }
 
     /// A full list begins, of cluster policies or of the others.
     pub fn start_list(&self, is_cluster: bool) {
-        self.lock().listing[usize::from(is_cluster)] = Some(BTreeSet::new());
+        self.lock().listing[usize::from(is_cluster)].start();
     }
 
     /// It is complete: what it did not name is gone, and returned.
     pub fn finish_list(&self, is_cluster: bool) -> Vec<PolicyName> {
         let mut state = self.lock();
-        let seen = state.listing[usize::from(is_cluster)].take().unwrap_or_default();
-        let gone = |it: &&PolicyName| it.namespace.is_empty() == is_cluster && !seen.contains(*it);
-        let gone: Vec<PolicyName> = state.objects.keys().filter(gone).cloned().collect();
+        let State { objects, listing } = &mut *state;
+        let gone =
+            listing[usize::from(is_cluster)].finish(objects.keys().filter(|it| it.namespace.is_empty() == is_cluster));
         for name in &gone {
-            state.objects.remove(name);
+            objects.remove(name);
         }
         self.changed.notify_one();
         gone

@@ -13,7 +13,7 @@ use tokio::time;
 
 use super::{
     Pass, Stored,
-    complaints::Complaints,
+    complaints::{Complaints, Subject},
     events::{self, Happening},
     writer::WRITE_MAX,
 };
@@ -33,9 +33,6 @@ const FAILED_PASSES_MAX: u32 = 3;
 
 /// Most Events that are owed; the oldest is given up for a new one.
 const OWED_MAX: usize = 500;
-
-/// What a warning about Events is about.
-const SUBJECT: &str = "events";
 
 /// What became of one Event.
 enum Sent {
@@ -151,7 +148,7 @@ impl Teller {
         match (self.has_succeeded, self.failures_left < FAILURES_PER_PASS_MAX) {
             (true, false) => {
                 self.failed_passes = 0;
-                complaints.settle(SUBJECT);
+                complaints.settle(&Subject::Events);
             }
             (true, true) => self.failed_passes = 0,
             (false, true) => self.failed_passes = self.failed_passes.saturating_add(1),
@@ -191,7 +188,7 @@ impl Teller {
         };
         self.metrics.policies().event_failed();
         if matches!(code, 400 | 404 | 413 | 422) || problem.contains(NAMESPACE_ENDS) {
-            complaints.say(&format!("event {name}"), &format!("an Event about {name} is refused"), &problem);
+            complaints.say(&Subject::EventsOf(name.clone()), &format!("an Event about {name} is refused"), &problem);
             return Sent::Done;
         }
         self.failures_left -= 1;
@@ -200,7 +197,7 @@ impl Teller {
         } else {
             "Events about policies cannot be written; trying again"
         };
-        complaints.say(SUBJECT, text, &problem);
+        complaints.say(&Subject::Events, text, &problem);
         Sent::Failed
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde_json::Value as Json;
 
-use super::{Stored, document::condition};
+use super::{Stored, document::condition, fnv::fnv_32};
 use crate::policy::{Exemption, Policies, PolicyName, PolicyStatus, USED_FOR_DAYS, Used};
 
 /// Most exemptions that are remembered; those that come later are not, and never called unused.
@@ -47,32 +47,42 @@ impl Life {
 /// The exemptions of one policy that are in force, by their place in its list.
 pub(super) type Record = BTreeMap<usize, (Mark, Life)>;
 
-/// What is remembered. Reviews write here.
+/// An exemption, wherever it is in its policy.
+type Key = (PolicyName, Mark);
+
+/// What is remembered. Reviews write here, on the one thread that they all have, and never wait for a look at everything: what they
+/// note, the next look takes over as a whole.
 #[derive(Debug, Default)]
 pub struct UsedExemptions {
-    lives: Mutex<BTreeMap<(PolicyName, Mark), Life>>,
+    /// What reviews needed since the last look, and on which day. Locked while one is put in, or while all are swapped
+    /// for none.
+    noted: Mutex<BTreeMap<Key, Date>>,
+    /// What looks know. Reviews do not touch it.
+    lives: Mutex<BTreeMap<Key, Life>>,
 }
 
 impl UsedExemptions {
     /// A write needed these.
     pub fn note(&self, exemptions: &[Arc<Exemption>], now: Timestamp) {
+        let today = day_of(now);
         for exemption in exemptions {
-            self.remember(exemption, Life { since: None, needed: Some(day_of(now)) });
+            let key = key(exemption);
+            let mut noted = lock(&self.noted);
+            if let Some(day) = noted.get_mut(&key) {
+                *day = today.max(*day);
+            } else if noted.len() < REMEMBERED_MAX {
+                noted.insert(key, today);
+            }
         }
     }
 
-    fn remember(&self, exemption: &Exemption, life: Life) {
-        let mut lives = self.lock();
-        let key = (exemption.policy.clone(), mark(exemption));
-        if let Some(known) = lives.get_mut(&key) {
-            known.merge(life);
-        } else if lives.len() < REMEMBERED_MAX {
-            lives.insert(key, life);
-        }
-    }
-
-    /// Takes over what the others wrote.
+    /// Takes over what reviews noted, and what the others wrote.
     pub(super) fn absorb(&self, policies: &Policies, objects: &BTreeMap<PolicyName, Arc<Stored>>, now: Timestamp) {
+        let noted = std::mem::take(&mut *lock(&self.noted));
+        let mut lives = lock(&self.lives);
+        for (key, day) in noted {
+            remember(&mut lives, key, Life { since: None, needed: Some(day) });
+        }
         // The clock of another replica may be ahead of ours, and not by years.
         let Ok(tomorrow) = day_of(now).tomorrow() else { return };
         for (name, stored) in objects {
@@ -80,9 +90,11 @@ impl UsedExemptions {
             let Some(entry) = policies.entry(name) else { continue };
             let written = read(condition);
             for exemption in &entry.policy.exemptions {
-                let Some(Life { since, needed }) = written.get(&mark(exemption)) else { continue };
+                let key = key(exemption);
+                let Some(Life { since, needed }) = written.get(&key.1) else { continue };
                 let is_past = |day: &Date| *day <= tomorrow;
-                self.remember(exemption, Life { since: since.filter(is_past), needed: needed.filter(is_past) });
+                let life = Life { since: since.filter(is_past), needed: needed.filter(is_past) };
+                remember(&mut lives, key, life);
             }
         }
     }
@@ -90,12 +102,9 @@ impl UsedExemptions {
     /// The exemptions that are not to be called unused: a write needed them lately, or they are new.
     pub(super) fn spared(&self, policies: &Policies, now: Timestamp) -> Used {
         let today = day_of(now);
-        // Reviews write here and must not wait: a copy is looked at.
-        let known = self.lock().clone();
+        let lives = lock(&self.lives);
         let all = policies.entries().flat_map(|it| &it.policy.exemptions);
-        let is_spared = |it: &&Arc<Exemption>| {
-            known.get(&(it.policy.clone(), mark(it))).copied().unwrap_or_default().is_spared(today)
-        };
+        let is_spared = |it: &&Arc<Exemption>| lives.get(&key(it)).copied().unwrap_or_default().is_spared(today);
         all.filter(is_spared).map(|it| (it.policy.clone(), it.index)).collect()
     }
 
@@ -106,39 +115,48 @@ impl UsedExemptions {
         audited: &[(PolicyName, PolicyStatus)],
         now: Timestamp,
     ) -> BTreeMap<PolicyName, Record> {
-        let known_before: BTreeSet<(PolicyName, Mark)> = self.lock().keys().cloned().collect();
+        let mut lives = lock(&self.lives);
         let (mut records, mut kept) = (BTreeMap::<PolicyName, Record>::new(), BTreeSet::new());
         for (name, status) in audited {
             for index in &status.exemptions_in_force {
                 let Some(exemption) = policies.exemption(name, *index) else { continue };
-                self.remember(exemption, Life { since: Some(day_of(now)), needed: None });
-                let key = (name.clone(), mark(exemption));
-                if let Some(life) = self.lock().get(&key).copied() {
+                let key = key(exemption);
+                remember(&mut lives, key.clone(), Life { since: Some(day_of(now)), needed: None });
+                if let Some(life) = lives.get(&key).copied() {
                     records.entry(name.clone()).or_default().insert(*index, (key.1, life));
                 }
                 kept.insert(key);
             }
         }
-        // What was needed first in the meantime stays.
-        self.lock().retain(|key, _| kept.contains(key) || !known_before.contains(key));
+        lives.retain(|key, _| kept.contains(key));
         records
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(PolicyName, Mark), Life>> {
-        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
+fn remember(lives: &mut BTreeMap<Key, Life>, key: Key, life: Life) {
+    if let Some(known) = lives.get_mut(&key) {
+        known.merge(life);
+    } else if lives.len() < REMEMBERED_MAX {
+        lives.insert(key, life);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn key(exemption: &Exemption) -> Key {
+    (exemption.policy.clone(), mark(exemption))
 }
 
 fn day_of(now: Timestamp) -> Date {
     now.to_zoned(TimeZone::UTC).date()
 }
 
-/// FNV-1a: it is stored, so every version of no502 has to find the same number.
 fn mark(exemption: &Exemption) -> Mark {
     let target = &exemption.target;
     let container = target.container.as_deref().unwrap_or_default();
-    let text = format!("{} {}/{} {container}", exemption.rule, target.kind, target.name);
-    text.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    fnv_32(&format!("{} {}/{} {container}", exemption.rule, target.kind, target.name))
 }
 
 /// True if a write needed one of them.
@@ -175,9 +193,42 @@ fn read(condition: &Json) -> BTreeMap<Mark, Life> {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::mpsc, thread, time::Duration};
+
     use serde_json::json;
 
     use super::*;
+    use crate::policy::PolicyStore;
+
+    #[test]
+    fn a_review_does_not_wait_for_a_look() {
+        let mut store = PolicyStore::default();
+        assert!(store.apply(&json!({
+            "apiVersion": "no502.dev/v1alpha1", "kind": "RolloutPolicy", "metadata": { "name": "e", "namespace": "shop" },
+            "spec": { "exemptions": [{
+                "rule": "service-selects-nothing", "target": { "kind": "Service", "name": "ghost" }, "reason": "known",
+                "expires": "2026-12-24T00:00:00Z",
+            }] },
+        })));
+        let policies = store.policies();
+        let name = PolicyName { namespace: "shop".into(), name: "e".into() };
+        let exemption = Arc::clone(&policies.entry(&name).expect("a policy").policy.exemptions[0]);
+        let (key, now) = (key(&exemption), Timestamp::constant(1_795_000_000, 0));
+        let used = Arc::<UsedExemptions>::default();
+
+        let look = lock(&used.lives);
+        let (review, (done, is_done)) = (Arc::clone(&used), mpsc::channel());
+        thread::spawn(move || {
+            review.note(&[exemption], now);
+            done.send(())
+        });
+        is_done.recv_timeout(Duration::from_secs(20)).expect("the note is made while the look goes on");
+        assert!(look.is_empty());
+        drop(look);
+        used.absorb(&policies, &BTreeMap::new(), now);
+        assert_eq!(lock(&used.lives).get(&key), Some(&Life { since: None, needed: Some(day_of(now)) }));
+        assert!(lock(&used.noted).is_empty(), "it is taken over once");
+    }
 
     #[test]
     fn what_is_written_is_read_and_anything_else_is_nothing() {

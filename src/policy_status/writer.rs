@@ -16,7 +16,7 @@ use std::{
 use jiff::Timestamp;
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, Patch, PatchParams},
+    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams},
 };
 use serde_json::{Value as Json, json};
 use tokio::{
@@ -26,15 +26,15 @@ use tokio::{
 
 use super::{
     FIELD_MANAGER, Stored, UsedExemptions,
-    complaints::Complaints,
+    complaints::{Complaints, Subject},
     document,
     known::{Wait, missing},
     teller::Teller,
 };
 use crate::{
-    crd::{CLUSTER_PLURAL, NAMESPACED_PLURAL},
+    crd::{self, PolicyKind},
     metrics::Metrics,
-    policy::{API_VERSION, PolicyName, PolicyStatus, audit},
+    policy::{PolicyName, PolicyStatus, audit},
     watch::Published,
 };
 
@@ -197,6 +197,7 @@ impl StatusWriter {
         };
         self.written.retain(|name, _| names.contains(name));
         self.teller.begin(&names);
+        self.complaints.retain(&differing.iter().map(|it| &it.name).collect());
         let mut tallies: BTreeMap<&'static str, Tally> = BTreeMap::new();
         for wanted in differing {
             let kind = wanted.name.kind();
@@ -223,14 +224,14 @@ impl StatusWriter {
             }
         }
         for (kind, _) in tallies.iter().filter(|(_, it)| it.written > 0 && it.failed == 0) {
-            self.complaints.settle(kind);
+            self.complaints.settle(&Subject::Kind(kind));
         }
         self.teller.end(&mut pass, &mut self.complaints).await;
         pass
     }
 
     fn account(&mut self, name: &PolicyName, outcome: &Outcome, pass: &mut Pass) {
-        let (kind, of_this_one) = (name.kind(), format!("{} {name}", name.namespace));
+        let (kind, of_this_one) = (name.kind(), Subject::Status(name.clone()));
         let (subject, text, problem) = match outcome {
             Outcome::Written => {
                 pass.written += 1;
@@ -243,19 +244,19 @@ impl StatusWriter {
                 return;
             }
             Outcome::Refused(problem) => {
-                (&*of_this_one, format!("the status of {name} is refused; trying again"), problem)
+                (of_this_one, format!("the status of {name} is refused; trying again"), problem)
             }
             Outcome::Forbidden(problem) => {
                 let fix = "apply the output of no502 manifests of this version";
-                (kind, format!("no502 may not write the status of a {kind}; {fix}"), problem)
+                (Subject::Kind(kind), format!("no502 may not write the status of a {kind}; {fix}"), problem)
             }
             Outcome::Failed(problem) => {
-                (kind, format!("the status of a {kind} cannot be written; trying again"), problem)
+                (Subject::Kind(kind), format!("the status of a {kind} cannot be written; trying again"), problem)
             }
         };
         pass.failed += 1;
         self.metrics.policies().status_failed();
-        self.complaints.say(subject, &text, problem);
+        self.complaints.say(&subject, &text, problem);
     }
 
     fn is_worth_writing(&self, wanted: &Wanted) -> bool {
@@ -311,15 +312,9 @@ impl StatusWriter {
 }
 
 fn resource(name: &PolicyName) -> ApiResource {
-    let (group, version) = API_VERSION.split_once('/').unwrap_or_default();
-    let plural = if name.namespace.is_empty() { CLUSTER_PLURAL } else { NAMESPACED_PLURAL };
-    ApiResource {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        api_version: API_VERSION.to_owned(),
-        kind: name.kind().to_owned(),
-        plural: plural.to_owned(),
-    }
+    let kind = PolicyKind::of(name);
+    let gvk = GroupVersionKind::gvk(crd::group(), crd::version(), kind.kind());
+    ApiResource::from_gvk_with_plural(&gvk, kind.plural())
 }
 
 fn debounce() -> Duration {

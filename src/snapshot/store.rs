@@ -13,7 +13,10 @@ use super::{
     pods::PodIndex,
     shard::{IngressIndex, ServiceIndex, Shard},
 };
-use crate::facts::{ContainerPort, Facts, Ingress, Labels, Namespace, Service, Workload, WorkloadForm};
+use crate::{
+    facts::{ContainerPort, Facts, Ingress, Labels, Namespace, Service, Workload, WorkloadForm},
+    listing::Listing,
+};
 
 /// The objects of one namespace as they arrived.
 #[derive(Debug, Default)]
@@ -49,8 +52,8 @@ pub struct Store {
     /// Label sets and port lists, each kept once (reference: performance 5.2).
     label_sets: Shared<Labels>,
     port_lists: Shared<[ContainerPort]>,
-    /// Names seen since a list began, by kind.
-    listing: FxHashMap<Resource, FxHashSet<(SmolStr, SmolStr)>>,
+    /// The lists that have not ended.
+    listing: FxHashMap<Resource, Listing<(SmolStr, SmolStr)>>,
     changed: BTreeSet<SmolStr>,
     /// Kinds that have been read completely at least once.
     listed: Synced,
@@ -89,9 +92,9 @@ impl Store {
     /// Adds or replaces an object.
     pub fn apply(&mut self, facts: Facts) {
         if let Some(resource) = resource_of(&facts)
-            && let Some(seen) = self.listing.get_mut(&resource)
+            && let Some(listing) = self.listing.get_mut(&resource)
         {
-            seen.insert(key(&facts));
+            listing.see(key(&facts));
         }
         match facts {
             Facts::Node(node) => {
@@ -195,8 +198,8 @@ impl Store {
     /// Takes an object out.
     pub fn remove(&mut self, resource: Resource, namespace: &str, name: &str) {
         let (namespace, name) = (SmolStr::new(namespace), SmolStr::new(name));
-        if let Some(seen) = self.listing.get_mut(&resource) {
-            seen.remove(&(namespace.clone(), name.clone()));
+        if let Some(listing) = self.listing.get_mut(&resource) {
+            listing.forget(&(namespace.clone(), name.clone()));
         }
         match resource {
             Resource::Nodes => {
@@ -232,16 +235,14 @@ impl Store {
 
     /// A full list of `resource` begins. What was known stays in force until [`Self::finish_list`].
     pub fn start_list(&mut self, resource: Resource) {
-        self.listing.insert(resource, FxHashSet::default());
+        self.listing.entry(resource).or_default().start();
     }
 
     /// A full list of `resource` is complete: what it did not name is gone.
     pub fn finish_list(&mut self, resource: Resource) {
-        let seen = self.listing.remove(&resource).unwrap_or_default();
-        for (namespace, name) in self.names(resource) {
-            if !seen.contains(&(namespace.clone(), name.clone())) {
-                self.remove(resource, &namespace, &name);
-            }
+        let mut listing = self.listing.remove(&resource).unwrap_or_default();
+        for (namespace, name) in listing.finish(&self.names(resource)) {
+            self.remove(resource, &namespace, &name);
         }
         self.listed.add(resource);
         self.published.synced.add(resource);

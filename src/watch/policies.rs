@@ -18,12 +18,11 @@ use kube::{
 use smol_str::SmolStr;
 use tokio::time;
 
-use super::{
-    PAGE_OBJECTS, RetryPause, chain,
-    policy_object::{PolicyKind, RawPolicy},
-};
+use super::{PAGE_OBJECTS, RetryPause, chain, policy_object::RawPolicy};
 use crate::{
+    crd::PolicyKind,
     facts::Facts,
+    listing::Listing,
     metrics::Metrics,
     policy::{Policies, PolicyName, PolicyStore},
     policy_status::PolicyObjects,
@@ -169,7 +168,7 @@ enum Known {
 pub(super) struct Arrivals {
     store: PolicyStore,
     known: [Known; 2],
-    names: NamespaceNames,
+    namespaces: Listing<SmolStr>,
     /// Policies that changed since they were last published.
     changed: BTreeSet<PolicyName>,
     is_due: bool,
@@ -190,7 +189,7 @@ impl Arrivals {
         Self {
             store,
             known: [Known::NotYet; 2],
-            names: NamespaceNames::default(),
+            namespaces: Listing::default(),
             changed: BTreeSet::new(),
             is_due: false,
             published,
@@ -285,34 +284,26 @@ impl Arrivals {
     }
 
     pub(super) fn namespace_list_begins(&mut self) {
-        self.names.seen = Some(BTreeSet::new());
+        self.namespaces.start();
     }
 
     pub(super) fn namespace(&mut self, facts: &Facts) {
         let Facts::Namespace(namespace) = facts else { return };
         let name = &namespace.meta.name;
-        self.names.known.insert(name.clone());
-        if let Some(seen) = &mut self.names.seen {
-            seen.insert(name.clone());
-        }
+        self.namespaces.see(name.clone());
         self.store.set_namespace(name, Some(&namespace.labels));
         self.is_due = true;
     }
 
     pub(super) fn namespace_is_gone(&mut self, name: &SmolStr) {
-        self.names.known.remove(name);
-        if let Some(seen) = &mut self.names.seen {
-            seen.remove(name);
-        }
+        self.namespaces.forget(name);
         self.store.set_namespace(name, None);
         self.is_due = true;
     }
 
     pub(super) fn namespace_list_ends(&mut self) {
-        let Some(seen) = self.names.seen.take() else { return };
-        let gone: Vec<SmolStr> = self.names.known.difference(&seen).cloned().collect();
-        for name in &gone {
-            self.namespace_is_gone(name);
+        for name in self.namespaces.finish(self.store.namespaces()) {
+            self.namespace_is_gone(&name);
         }
     }
 
@@ -336,13 +327,6 @@ impl Arrivals {
             self.objects.set_read();
         }
     }
-}
-
-/// The names of the namespaces, to find those that a new list does not have any more.
-#[derive(Debug, Default)]
-struct NamespaceNames {
-    known: BTreeSet<SmolStr>,
-    seen: Option<BTreeSet<SmolStr>>,
 }
 
 /// A policy that cannot be read is worth a line in the log: its author may not look at its status.

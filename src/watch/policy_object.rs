@@ -9,38 +9,10 @@ use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::{Value as Json, json, value::RawValue};
 
 use crate::{
-    crd::{CLUSTER_PLURAL, NAMESPACED_PLURAL},
-    policy::{API_VERSION, CLUSTER_KIND, NAMESPACED_KIND, PolicyName},
+    crd::{self, PolicyKind},
+    policy::{API_VERSION, PolicyName},
     policy_status::Stored,
 };
-
-/// One of the two kinds of policies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PolicyKind {
-    Cluster,
-    Namespaced,
-}
-
-impl PolicyKind {
-    pub(super) fn is_cluster(self) -> bool {
-        self == Self::Cluster
-    }
-
-    fn kind(self) -> &'static str {
-        match self {
-            Self::Cluster => CLUSTER_KIND,
-            Self::Namespaced => NAMESPACED_KIND,
-        }
-    }
-
-    /// The plural name in the API, for logs and metrics.
-    pub(super) fn plural(self) -> &'static str {
-        match self {
-            Self::Cluster => CLUSTER_PLURAL,
-            Self::Namespaced => NAMESPACED_PLURAL,
-        }
-    }
-}
 
 /// A policy as it is stored, without what nobody needs of it.
 #[derive(Debug, Clone)]
@@ -96,12 +68,11 @@ impl<'de> Deserialize<'de> for RawPolicy {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         let wire: Wire<'_> = serde_json::from_str(raw.get()).map_err(D::Error::custom)?;
         let WireMetadata { name, namespace, resource_version, uid, generation } = wire.metadata;
-        let has_namespace = namespace.is_some();
-        let implied = if has_namespace { NAMESPACED_KIND } else { CLUSTER_KIND };
+        let implied = if namespace.is_some() { PolicyKind::Namespaced } else { PolicyKind::Cluster };
         let object = json!({
             // Both are in every object; a list of the API server need not repeat them.
             "apiVersion": wire.api_version.as_deref().unwrap_or(API_VERSION),
-            "kind": wire.kind.as_deref().unwrap_or(implied),
+            "kind": wire.kind.as_deref().unwrap_or(implied.kind()),
             "metadata": { "name": name, "namespace": namespace, "generation": generation, "uid": uid },
             "spec": part(wire.spec),
         });
@@ -125,11 +96,11 @@ impl Resource for RawPolicy {
     }
 
     fn group(_: &PolicyKind) -> Cow<'_, str> {
-        API_VERSION.split('/').next().unwrap_or_default().into()
+        crd::group().into()
     }
 
     fn version(_: &PolicyKind) -> Cow<'_, str> {
-        API_VERSION.split('/').nth(1).unwrap_or_default().into()
+        crd::version().into()
     }
 
     fn plural(kind: &PolicyKind) -> Cow<'_, str> {

@@ -31,6 +31,7 @@ async fn an_exemption_has_its_life_in_events() {
         "exemptions[0] (service-selects-nothing, Service \"ghost\") expired at 2026-12-10T12:00:00Z; remove it, or give it a \
          later time"
     );
+    assert_eq!(expired["metadata"]["name"], "e.64c5cc49b8a40034", "the same for every build");
     assert_eq!((&expired["type"], &expired["reportingController"]), (&json!("Warning"), &json!("no502.dev/no502")));
     let regarding = json!({
         "apiVersion": "no502.dev/v1alpha1", "kind": "RolloutPolicy", "name": "e", "namespace": "shop",

@@ -11,9 +11,9 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const SOURCE_LINES_MAX: usize = 800;
 
 /// Modules of the pure core: `src/NAME.rs` and all below `src/NAME/`.
-const CORE: [&str; 16] = [
-    "crd", "facts", "fix", "inject", "link", "nearest", "patch", "policy", "preview", "review", "rule", "rules",
-    "snapshot", "trial", "verdict", "warning",
+const CORE: [&str; 17] = [
+    "crd", "facts", "fix", "inject", "link", "listing", "nearest", "patch", "policy", "preview", "review", "rule",
+    "rules", "snapshot", "trial", "verdict", "warning",
 ];
 /// Modules that may do I/O, or only hold others.
 const EDGES: [&str; 15] = [

@@ -10,12 +10,15 @@ use anyhow::{Context as _, anyhow};
 use json_patch::{Patch, PatchOperation, TestOperation, jsonptr::PointerBuf};
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, PatchParams},
+    api::{DynamicObject, ListParams, PatchParams},
 };
 
 use super::{Exit, Failure};
 use crate::{
-    cli::cluster::{self, root},
+    cli::{
+        cluster::{self, root},
+        kinds::{KINDS, Kind},
+    },
     facts::{Facts, Workload},
     fix::taken_out,
     inject::{MARKER, undo, would},
@@ -25,42 +28,6 @@ use crate::{
 const PAGE_OBJECTS: u32 = 500;
 /// How the API server notes who wrote.
 const FIELD_MANAGER: &str = "no502-fix";
-
-/// What can have an injection.
-#[derive(Debug, PartialEq, Eq)]
-struct Kind {
-    name: &'static str,
-    plural: &'static str,
-    api_version: &'static str,
-    /// The names that kubectl knows.
-    aliases: [&'static str; 3],
-    /// The kind may be unknown to the cluster.
-    is_custom: bool,
-}
-
-const KINDS: [Kind; 4] = [
-    Kind::built_in("Deployment", "deployments", ["deployment", "deployments", "deploy"]),
-    Kind::built_in("StatefulSet", "statefulsets", ["statefulset", "statefulsets", "sts"]),
-    Kind::built_in("DaemonSet", "daemonsets", ["daemonset", "daemonsets", "ds"]),
-    Kind {
-        name: "Rollout",
-        plural: "rollouts",
-        api_version: "argoproj.io/v1alpha1",
-        aliases: ["rollout", "rollouts", "ro"],
-        is_custom: true,
-    },
-];
-
-impl Kind {
-    const fn built_in(name: &'static str, plural: &'static str, aliases: [&'static str; 3]) -> Self {
-        Self { name, plural, api_version: "apps/v1", aliases, is_custom: false }
-    }
-
-    fn resource(&self) -> ApiResource {
-        let (group, version) = self.api_version.split_once('/').unwrap_or(("", self.api_version));
-        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, self.name), self.plural)
-    }
-}
 
 /// Options of `--live`.
 #[derive(Debug, clap::Args)]
@@ -158,7 +125,7 @@ fn name(argument: &Path) -> anyhow::Result<Name> {
     let (kind, name) = text.split_once('/').ok_or_else(|| anyhow!("\"{text}\": {wanted}"))?;
     let kind = kind.to_ascii_lowercase();
     let kind = kind.strip_suffix(".apps").or_else(|| kind.strip_suffix(".argoproj.io")).unwrap_or(&kind);
-    let known = KINDS.iter().find(|it| it.aliases.contains(&kind));
+    let known = KINDS.iter().find(|it| it.can_be_injected() && it.is_called(kind));
     let kind = known.filter(|_| !name.is_empty()).ok_or_else(|| anyhow!("\"{text}\": {wanted}"))?.name;
     Ok(Name { kind, name: name.to_owned() })
 }
@@ -167,7 +134,7 @@ fn name(argument: &Path) -> anyhow::Result<Name> {
 async fn list(client: &Client, namespace: Option<&str>, names: &[Name]) -> kube::Result<(Vec<Found>, Vec<Name>)> {
     let mut found = Vec::new();
     let mut missing = names.to_vec();
-    for kind in &KINDS {
+    for kind in KINDS.iter().filter(|it| it.can_be_injected()) {
         if !names.is_empty() && !names.iter().any(|it| it.kind == kind.name) {
             continue;
         }
@@ -179,9 +146,9 @@ async fn list(client: &Client, namespace: Option<&str>, names: &[Name]) -> kube:
         let mut parameters = ListParams::default().limit(PAGE_OBJECTS);
         loop {
             let page = match all.list(&parameters).await {
-                Err(kube::Error::Api(status)) if kind.is_custom && status.code == 404 => break,
+                Err(kube::Error::Api(status)) if kind.is_custom() && status.code == 404 => break,
                 // Whoever may not list them is told so whether or not the cluster knows the kind.
-                Err(kube::Error::Api(status)) if kind.is_custom && status.code == 403 && names.is_empty() => {
+                Err(kube::Error::Api(status)) if kind.is_custom() && status.code == 403 && names.is_empty() => {
                     super::super::report(&anyhow!("{}s are not looked at: {}", kind.name, status.message));
                     break;
                 }

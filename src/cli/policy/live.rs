@@ -8,10 +8,14 @@ use kube::{
 use serde_json::Value as Json;
 
 use crate::{
-    cli::{Exit, Failure, cluster::root},
-    crd::{self, CLUSTER_PLURAL, NAMESPACED_PLURAL},
+    cli::{
+        Exit, Failure,
+        cluster::root,
+        kinds::{KINDS, Kind},
+    },
+    crd::{self, PolicyKind},
     nearest::nearest_word,
-    policy::{CLUSTER_KIND, NAMESPACED_KIND},
+    policy::CLUSTER_KIND,
     trial::Place,
 };
 
@@ -30,43 +34,6 @@ pub(super) struct Name {
     /// `Deployment`, or what was typed, for kinds that are not known by heart.
     pub(super) kind: String,
     pub(super) name: String,
-}
-
-/// A kind of workload that Kubernetes has, and Argo Rollouts.
-struct Kind {
-    name: &'static str,
-    plural: &'static str,
-    group: &'static str,
-    version: &'static str,
-    /// What kubectl also calls it.
-    short: &'static str,
-}
-
-const KINDS: [Kind; 8] = [
-    Kind::new("Deployment", "deployments", "apps", "v1", "deploy"),
-    Kind::new("StatefulSet", "statefulsets", "apps", "v1", "sts"),
-    Kind::new("DaemonSet", "daemonsets", "apps", "v1", "ds"),
-    Kind::new("ReplicaSet", "replicasets", "apps", "v1", "rs"),
-    Kind::new("Rollout", "rollouts", "argoproj.io", "v1alpha1", "ro"),
-    Kind::new("Job", "jobs", "batch", "v1", "job"),
-    Kind::new("CronJob", "cronjobs", "batch", "v1", "cj"),
-    Kind::new("Pod", "pods", "", "v1", "po"),
-];
-
-impl Kind {
-    const fn new(
-        name: &'static str,
-        plural: &'static str,
-        group: &'static str,
-        version: &'static str,
-        short: &'static str,
-    ) -> Self {
-        Self { name, plural, group, version, short }
-    }
-
-    fn is_called(&self, text: &str) -> bool {
-        [self.name, self.plural, self.short].iter().any(|it| it.eq_ignore_ascii_case(text))
-    }
 }
 
 /// `deployment/web`, `sts/db`, `deployments.apps/web`.
@@ -125,12 +92,11 @@ pub(super) async fn read(
     let missing = format!("there is no namespace {namespace} in the cluster");
     objects.push(cluster.get_or_say(&missing, &namespaces, None, namespace).await?);
     let mut is_absent = false;
-    for (kind, plural, scope) in
-        [(CLUSTER_KIND, CLUSTER_PLURAL, None), (NAMESPACED_KIND, NAMESPACED_PLURAL, Some(namespace))]
-    {
-        match cluster.list(&resource(crd::group(), crd::version(), kind, plural), scope).await? {
+    for kind in PolicyKind::ALL {
+        let resource = resource(crd::group(), crd::version(), kind.kind(), kind.plural());
+        match cluster.list(&resource, (!kind.is_cluster()).then_some(namespace)).await? {
             Some(found) => {
-                notes.extend(found.iter().filter_map(|it| earlier_in_force(it, kind)));
+                notes.extend(found.iter().filter_map(|it| earlier_in_force(it, kind.kind())));
                 objects.extend(found);
             }
             None => is_absent = true,
@@ -144,7 +110,7 @@ pub(super) async fn read(
         );
     }
     if let Some((known, Name { kind, name })) = known {
-        let resource = resource(known.group, known.version, known.name, known.plural);
+        let resource = known.resource();
         let missing = format!("there is no {kind} \"{name}\" in namespace {namespace}");
         objects.push(cluster.get_or_say(&missing, &resource, Some(namespace), name).await?);
     }
