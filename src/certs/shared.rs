@@ -30,7 +30,7 @@ use crate::{
 
 /// How often everything is looked at, against the wall clock: a suspended machine stops the other one.
 pub const SHARED_CHECK: Duration = Duration::from_secs(10);
-/// Pause after a step of a rotation, and first pause after a failure.
+/// Pause after a step of a rotation or a write that came too late, and first pause after a failure.
 const SOON: Duration = Duration::from_secs(1);
 /// Longest pause after failures in a row.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
@@ -69,6 +69,8 @@ pub struct Step {
     pub seen: [Seen; 2],
     /// Whether a new leaf went into force.
     pub renewed: bool,
+    /// Whether somebody else changed a configuration while it was being repaired: it is to be looked at again.
+    pub is_outpaced: bool,
 }
 
 /// The self-managed certificates of one replica.
@@ -113,7 +115,7 @@ impl Shared {
         let mut backoff = SOON;
         loop {
             let pause = match time::timeout(STEP_MAX, self.step(Timestamp::now())).await {
-                Ok(Ok(Step { action: Action::Nothing, .. })) => {
+                Ok(Ok(Step { action: Action::Nothing, is_outpaced: false, .. })) => {
                     backoff = SOON;
                     every
                 }
@@ -158,7 +160,9 @@ impl Shared {
         // Before anything else that may fail: the port has a certificate as soon as there is a CA.
         let mut renewed = self.renew(now)?;
         let bundle = stored.authorities.bundle();
-        let seen = [self.see(0, &bundle).await, self.see(1, &bundle).await];
+        let (mutating, validating) = (self.see(0, &bundle).await, self.see(1, &bundle).await);
+        let seen = [mutating, validating].map(|it| it.unwrap_or(Seen::Wrong));
+        let is_outpaced = mutating.is_none() || validating.is_none();
         let action = next_action(&stored.authorities.held(), seen, now, self.options.overlap);
         if action != Action::Nothing {
             let after = stored.authorities.after(action, now)?;
@@ -167,31 +171,31 @@ impl Shared {
             self.know(stored.authorities);
             renewed |= self.renew(now)?;
         }
-        Ok(Step { action, seen, renewed })
+        Ok(Step { action, seen, renewed, is_outpaced })
     }
 
-    /// Repairs one configuration.
-    async fn see(&mut self, index: usize, bundle: &str) -> Seen {
+    /// Repairs one configuration; `None` if somebody else changed it in between.
+    async fn see(&mut self, index: usize, bundle: &str) -> Option<Seen> {
         let subject = ["mutating", "validating"][index];
         let configuration = &self.options.configurations[index];
         match keep_right(&self.client, configuration, bundle).await {
             Ok(Seen::Missing) => {
                 let text = format!("{configuration}: not installed yet; its caBundle is set as soon as it is");
                 self.inform(subject, &text);
-                Seen::Missing
+                Some(Seen::Missing)
             }
             Ok(seen) => {
                 self.said.remove(subject);
-                seen
+                Some(seen)
             }
             Err(error) if error.is_conflict() => {
                 tracing::debug!(%error, "changed in between; looking again");
-                Seen::Wrong
+                None
             }
             Err(error) => {
                 self.metrics.certificate_failed("bundle");
                 self.say(subject, &error.to_string());
-                Seen::Wrong
+                Some(Seen::Wrong)
             }
         }
     }

@@ -19,12 +19,15 @@ const SERVES: &str = "Starting to serve on ";
 pub(crate) enum Patch {
     /// Server-side apply; the query names the field manager.
     Apply,
+    /// What is to be changed, field by field.
+    Merge,
 }
 
 impl Patch {
     fn content_type(self) -> &'static str {
         match self {
             Self::Apply => "application/apply-patch+yaml",
+            Self::Merge => "application/merge-patch+json",
         }
     }
 }

@@ -105,7 +105,7 @@ impl No502 {
     }
 
     /// Starts the process, with more flags, and does not wait for anything.
-    pub(crate) fn spawn(&self, flags: &[&str]) -> anyhow::Result<()> {
+    fn spawn(&self, flags: &[&str]) -> anyhow::Result<()> {
         let mut command = Process::command(Path::new(PROGRAM));
         command
             .env_clear()
@@ -121,8 +121,21 @@ impl No502 {
 
     /// Starts the process again, with more flags, and gives the moment at which it said that it is ready.
     pub(crate) fn start(&self, flags: &[&str]) -> anyhow::Result<Instant> {
-        self.spawn(flags)?;
-        self.await_ready()
+        self.start_until(flags, || self.await_ready())
+    }
+
+    /// The same, and waits for something else.
+    pub(crate) fn start_until<T>(&self, flags: &[&str], await_it: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        // An outgoing connection of another program may use one of our ports for a moment.
+        wait::until("the ports of no502 are free again", Duration::from_secs(READY_LIMIT_SECONDS), || {
+            let told_before = self.log()?.len();
+            self.spawn(flags)?;
+            match await_it() {
+                Ok(found) => Ok(Look::Met(found)),
+                Err(_) if self.log()?[told_before..].contains(PORT_TAKEN) => Ok(Look::NotYet(PORT_TAKEN.into())),
+                Err(error) => Err(error),
+            }
+        })
     }
 
     /// Stops the process as a kubelet does, and waits until it is gone.
@@ -142,6 +155,14 @@ impl No502 {
                 Ok((status, body)) => Look::NotYet(format!("/readyz says {status}: {body}")),
                 Err(error) => Look::NotYet(error.to_string()),
             })
+        })
+    }
+
+    /// Waits until `/readyz` says something.
+    pub(crate) fn await_serving(&self) -> anyhow::Result<()> {
+        wait::until("no502 serves /readyz", Duration::from_secs(READY_LIMIT_SECONDS), || {
+            self.must_run()?;
+            Ok(self.readiness().map_or_else(|error| Look::NotYet(error.to_string()), |_| Look::Met(())))
         })
     }
 

@@ -78,7 +78,22 @@ pub(crate) fn define(no502: &No502, definitions: &str) -> anyhow::Result<()> {
     no502.cluster.kubectl(&["create", "-f", "-"], Some(definitions))?.success()?;
     let wait = ["wait", "--for=condition=Established", "--timeout=30s", "crd", CLUSTER_DEFINITION, DEFINITION];
     no502.cluster.kubectl(&wait, None)?.success()?;
-    Ok(())
+    // Established is said before the API server serves them everywhere.
+    soon("the API server serves policies", PATIENCE, || {
+        let kinds = ["get", "clusterrolloutpolicies,rolloutpolicies", "-A"];
+        Ok(no502.cluster.kubectl(&kinds, None)?.success().map(drop)?)
+    })
+}
+
+/// Definitions of this version in place of others, as a release brings them.
+pub(crate) fn redefine(no502: &No502) -> anyhow::Result<()> {
+    no502.cluster.kubectl(&["replace", "-f", "-"], Some(&definitions()?))?.success()?;
+    let wrong = policy("ClusterRolloutPolicy", "wrong", "{settings: {profile: none}}");
+    soon("the new definitions are in force", PATIENCE, || {
+        let said = no502.cluster.kubectl(&["create", "--dry-run=server", "-f", "-"], Some(&wrong))?;
+        ensure!(said.stderr.contains("is invalid"), "{said:?}");
+        Ok(())
+    })
 }
 
 pub(crate) fn undefine(no502: &No502) -> anyhow::Result<()> {

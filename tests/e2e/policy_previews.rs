@@ -6,7 +6,7 @@ use crate::{
     cluster::Version,
     no502::{No502, soon},
     policies::policy,
-    room::{PATIENCE, Room, deployment, service},
+    room::{PATIENCE, Room, Said, deployment, service},
     trial::E2e,
 };
 
@@ -16,7 +16,6 @@ pub(crate) fn trials() -> Vec<E2e> {
     vec![
         E2e::guarded("a_policy_says_whom_it_means", BOTH, a_policy_says_whom_it_means),
         E2e::own_guarded("a_policy_of_the_cluster_says_so_too", NEWEST, a_policy_of_the_cluster_says_so_too),
-        E2e::own_guarded("without_no502_policies_are_written_all_the_same", NEWEST, written_all_the_same),
     ]
 }
 
@@ -32,6 +31,20 @@ fn world(room: &Room<'_>) -> anyhow::Result<()> {
     soon("the profile is in force", PATIENCE, || room.apply(&odd)?.done().map(drop))
 }
 
+/// A preview that a busy machine left no time to count everything says so instead.
+const STOPPED: &str = "no502: stopped counting after ";
+
+/// A dry run of the policy has this to say, or nothing, as soon as no502 knows what is there. The write then says the same.
+fn is_written(room: &Room<'_>, policy: &str, warning: &str) -> anyhow::Result<()> {
+    let says = |said: Said| if warning.is_empty() { said.quiet().map(drop) } else { said.says(warning) };
+    soon("the preview counts what is there", PATIENCE, || {
+        says(room.kubectl_with("apply --dry-run=server -f -", policy)?)
+    })?;
+    let said = room.apply(policy)?;
+    ensure!(said.0.status.success(), "should have been written: {said}");
+    if said.0.stderr.contains(STOPPED) { Ok(()) } else { says(said) }
+}
+
 fn a_policy_says_whom_it_means(no502: &No502) -> anyhow::Result<()> {
     let room = Room::new(no502)?;
     world(&room)?;
@@ -39,11 +52,11 @@ fn a_policy_says_whom_it_means(no502: &No502) -> anyhow::Result<()> {
 
     let strict = policy("RolloutPolicy", "own", "{settings: {profile: standard}}");
     let denied = format!("Warning: no502: 1 existing object would newly be denied if written anew: Service {ns}/odd");
-    room.kubectl_with("apply --dry-run=server -f -", &strict)?.says(&denied)?;
+    soon("what was written last is counted", PATIENCE, || {
+        room.kubectl_with("apply --dry-run=server -f -", &strict)?.says(&denied)
+    })?;
     ensure!(!room.kubectl("get rolloutpolicy own")?.0.status.success(), "a dry run writes nothing");
-    let said = room.apply(&strict)?;
-    said.says(&denied)?;
-    said.done()?;
+    is_written(&room, &strict, &denied)?;
     room.apply(&strict)?.quiet()?;
 
     let sleepy =
@@ -53,17 +66,16 @@ fn a_policy_says_whom_it_means(no502: &No502) -> anyhow::Result<()> {
         "Warning: no502: 5 existing workloads would newly be injected, or otherwise than now, at the next rollout: \
          Deployment {ns}/api, Deployment {ns}/barrier-0, Deployment {ns}/cart and 2 more"
     );
-    room.apply(&sleepy)?.says(&injected)?;
+    is_written(&room, &sleepy, &injected)?;
 
     let selective = policy(
         "RolloutPolicy",
         "mail",
         "{workloadSelector: {matchLabels: {nobody: has-this}}, settings: {injection: {mode: \"off\"}}}",
     );
-    room.apply(&selective)?.says(
-        "Warning: no502: RolloutPolicy \"mail\" selects no workload that is there; it goes by their own labels",
-    )?;
-    Ok(())
+    let nobody =
+        "Warning: no502: RolloutPolicy \"mail\" selects no workload that is there; it goes by their own labels";
+    is_written(&room, &selective, nobody)
 }
 
 fn a_policy_of_the_cluster_says_so_too(no502: &No502) -> anyhow::Result<()> {
@@ -80,9 +92,9 @@ fn a_policy_of_the_cluster_says_so_too(no502: &No502) -> anyhow::Result<()> {
          Deployment {ns}/cart and 2 more"
     );
     // A word that YAML takes for false stands in quotes.
-    room.apply(&policy("ClusterRolloutPolicy", "quiet", &spec("\"off\"")))?.says(&off)?;
+    is_written(&room, &policy("ClusterRolloutPolicy", "quiet", &spec("\"off\"")), &off)?;
     let locked = policy("ClusterRolloutPolicy", "locks", "{locked: [injection.preStop.sleepSeconds]}");
-    room.apply(&locked)?.quiet()?;
+    is_written(&room, &locked, "")?;
     soon("the lock is told", PATIENCE, || {
         let own = policy("RolloutPolicy", "own", "{settings: {injection: {preStop: {sleepSeconds: 20}}}}");
         let said = room.kubectl_with("apply --dry-run=server -f -", &own)?;
@@ -91,16 +103,4 @@ fn a_policy_of_the_cluster_says_so_too(no502: &No502) -> anyhow::Result<()> {
              ClusterRolloutPolicy \"locks\" locks it",
         )
     })
-}
-
-/// The kill switch has to work while no502 is down, in namespaces that refuse writes meanwhile as well.
-fn written_all_the_same(no502: &No502) -> anyhow::Result<()> {
-    let room = Room::new(no502)?;
-    room.kubectl(&format!("label namespace {} no502.dev/fail-closed=true", room.name))?.done()?;
-    no502.stop()?;
-    room.apply(&policy("ClusterRolloutPolicy", "switch", "{settings: {enabled: false}}"))?.done()?;
-    room.apply(&policy("RolloutPolicy", "own", "{settings: {profile: advise}}"))?.done()?;
-    let said = room.apply(&deployment("web", "app: web", PORT))?;
-    ensure!(!said.0.status.success(), "the namespace is fail-closed: {said}");
-    Ok(())
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     cluster::Version,
     no502::{No502, soon},
-    policies::{Probe, define, lenient_definitions, policy, undefine},
+    policies::{Probe, define, lenient_definitions, policy, redefine, undefine},
     room::{PATIENCE, Room, deployment, service},
     trial::E2e,
     ways::podless,
@@ -226,13 +226,26 @@ fn age(room: &Room<'_>, status: &Value) -> anyhow::Result<()> {
 
 /// Policies of every kind of trouble, and two that write their statuses.
 fn two_replicas_agree(no502: &No502) -> anyhow::Result<()> {
-    let replica = no502.replica()?;
     let room = Room::new(no502)?;
+    // One that only an older definition lets in. To one of a wrong type the API server would apply no status either.
+    undefine(no502)?;
+    define(no502, &lenient_definitions())?;
+    let unreadable = "{settings: {injection: {preStop: {sleepSeconds: 9999}}}}";
+    room.apply(&policy("RolloutPolicy", "unreadable", unreadable))?.done()?;
+    redefine(no502)?;
+    let replica = no502.replica()?;
+    let bounds = format!(
+        "{{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {}}}}}, bounds: [{{field: \
+         injection.gracePeriod.appDrainSeconds, max: 50}}]}}",
+        room.name
+    );
+    room.apply(&policy("ClusterRolloutPolicy", "bounds", &bounds))?.done()?;
     let expired = format!(
         "{{exemptions: [{{rule: readiness-missing, target: {{kind: Deployment, name: web}}, reason: known, expires: \"{}\"}}]}}",
         in_days(-1)
     );
-    let mut all = policy("RolloutPolicy", "expired", &expired);
+    let mut all = policy("RolloutPolicy", "expired", &expired)
+        + &policy("RolloutPolicy", "limited", "{settings: {injection: {gracePeriod: {appDrainSeconds: 60}}}}");
     for name in ["tied-a", "tied-b"] {
         all += &policy(
             "RolloutPolicy",
@@ -257,10 +270,22 @@ fn two_replicas_agree(no502: &No502) -> anyhow::Result<()> {
             ensure!(ours.iter().any(|it| it["manager"] == "no502" && it["subresource"] == "status"), "{object}");
             versions.insert(metadata["name"].to_string(), metadata["resourceVersion"].to_string());
         }
-        ensure!(versions.len() == 23, "{versions:?}");
+        ensure!(versions.len() == 25, "{versions:?}");
         Ok(versions)
     };
-    let written = soon("every policy has a status", PATIENCE, versions)?;
+    let written = soon("every policy has its status", PATIENCE, || {
+        for (name, degraded) in [
+            ("limited", "True Limited"),
+            ("tied-a", "True Conflict"),
+            ("tied-b", "True Conflict"),
+            ("unreadable", "True Partial"),
+            ("expired", "False InForce"),
+        ] {
+            let status = status(&room, &format!("rolloutpolicy/{name}"))?;
+            ensure!(condition(&status, "Degraded")?.0 == degraded, "{name}: {status}");
+        }
+        versions()
+    })?;
     let start = Instant::now();
     while start.elapsed() < QUIET {
         let now = versions()?;
@@ -269,16 +294,21 @@ fn two_replicas_agree(no502: &No502) -> anyhow::Result<()> {
     }
     let told = events(&room)?;
     let count = |name: &str, reason: &str| told.get(&(name.to_owned(), reason.to_owned())).copied().unwrap_or_default();
-    let counts =
-        [count("expired", "ExemptionExpired"), count("tied-a", "PolicyConflict"), count("tied-b", "PolicyConflict")];
-    ensure!(counts == [1, 1, 1] && told.len() == 3, "{told:?}");
+    let counts = [
+        count("expired", "ExemptionExpired"),
+        count("tied-a", "PolicyConflict"),
+        count("tied-b", "PolicyConflict"),
+        count("unreadable", "PolicyUnreadable"),
+    ];
+    // What a bound holds back is told in the status alone.
+    ensure!(counts == [1; 4] && told.len() == 4, "{told:?}");
 
     // Both know the same, whichever of them wrote.
     for process in [no502, &replica] {
         let expired = process.metric("no502_exemptions{state=\"expired\"}")?;
         ensure!(expired == 1, "a replica counts {expired} expired exemptions");
         let accepted = process.metric("no502_policies{kind=\"RolloutPolicy\",state=\"accepted\"}")?;
-        ensure!(accepted >= 23, "a replica knows {accepted} policies");
+        ensure!(accepted >= 24, "a replica knows {accepted} policies");
     }
     // And one is enough.
     replica.stop()?;

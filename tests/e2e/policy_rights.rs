@@ -305,14 +305,18 @@ fn written_while_no502_is_away(no502: &No502) -> anyhow::Result<()> {
     let user = User::with_role(&room, "edit")?;
     no502.stop()?;
     let web = service("web", "app: web", "{port: 80}");
+    let refused_by = "failed calling webhook \"validate-fail-closed.no502.dev\"";
     soon("the namespace fails closed", PATIENCE, || {
         let said = room.kubectl_with("create --dry-run=server -f -", &web)?;
-        ensure!(said.0.stderr.contains("failed calling webhook \"validate-fail-closed.no502.dev\""), "{said}");
+        ensure!(said.0.stderr.contains(refused_by), "{said}");
         Ok(())
     })?;
     user.apply(&policy("RolloutPolicy", "own", "settings: {profile: advise}"))?.done()?;
     user.kubectl("delete rpol own")?.done()?;
     cluster_policy(&room, "settings: {enabled: true}")?;
     cluster_policy(&room, "settings: {enabled: false}")?;
+    // Which does not reach the API server's own configuration.
+    let said = room.apply(&deployment("web", "app: web", "{containerPort: 8080}"))?;
+    ensure!(!said.0.status.success() && said.0.stderr.contains(refused_by), "{said}");
     room.kubectl(&format!("delete crpol of-{}", room.name))?.done().map(drop)
 }

@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<E2e> {
     const NEWEST: &[Version] = &[Version::V1_37];
     vec![
         E2e::guarded("of_a_service", NEWEST, |no502| all(no502, of_a_service())),
+        E2e::guarded("of_the_ports_of_a_service", NEWEST, |no502| all(no502, of_the_ports_of_a_service())),
         E2e::guarded("of_a_deployment", NEWEST, |no502| all(no502, of_a_deployment())),
         E2e::guarded("of_an_ingress", NEWEST, |no502| all(no502, of_an_ingress())),
         E2e::guarded("always_allowed", NEWEST, |no502| all(no502, always_allowed())),
@@ -89,9 +90,6 @@ fn released(yaml: &str) -> String {
 
 fn of_a_service() -> Vec<Row> {
     let path = ingress("web", "web", "number: 80");
-    let without_port_80 = service("web", "app: web", "{name: http, port: 81, targetPort: http}");
-    let added =
-        service("web", "app: web", "{name: http, port: 80, targetPort: http}, {name: new, port: 81, targetPort: nwe}");
     vec![
         row(
             "selector: nothing before, nothing after",
@@ -105,6 +103,40 @@ fn of_a_service() -> Vec<Row> {
             Kubectl("set selector service web app=green"),
             Quiet,
         ),
+        row(
+            "a selector in one release that drops all pods",
+            &[&released(&pods("web")), &released(&web())],
+            Kubectl("set selector service web app=wbe"),
+            Denied("matches no pod or workload any more"),
+        ),
+        row(
+            "deleted while an Ingress uses it",
+            &[&pods("web"), &web(), &path],
+            Kubectl("delete service web"),
+            Warned("Ingress \"web\" (web.example/) still routes to this Service"),
+        ),
+        row("deleted while nothing uses it", &[&pods("web"), &web()], Kubectl("delete service web"), Quiet),
+        row(
+            "to type ExternalName",
+            &[&pods("web"), &web()],
+            Kubectl("patch service web -p {\"spec\":{\"type\":\"ExternalName\",\"externalName\":\"web.example\"}}"),
+            Warned("with type ExternalName the Service no longer sends to Deployment \"web\""),
+        ),
+        row(
+            "selector removed",
+            &[&pods("web"), &web()],
+            Kubectl("patch service web --type=merge -p {\"spec\":{\"selector\":null}}"),
+            Warned("with no selector the Service no longer sends to Deployment \"web\""),
+        ),
+    ]
+}
+
+fn of_the_ports_of_a_service() -> Vec<Row> {
+    let path = ingress("web", "web", "number: 80");
+    let without_port_80 = service("web", "app: web", "{name: http, port: 81, targetPort: http}");
+    let added =
+        service("web", "app: web", "{name: http, port: 80, targetPort: http}, {name: new, port: 81, targetPort: nwe}");
+    vec![
         row(
             "a port added whose name the pods lack",
             &[&pods("web"), &web()],
@@ -140,31 +172,6 @@ fn of_a_service() -> Vec<Row> {
             &[&released(&pods("web")), &released(&web()), &released(&path)],
             Apply(released(&without_port_80)),
             Warned("port 80 is removed, but Ingress \"web\" (web.example/) uses it"),
-        ),
-        row(
-            "a selector in one release that drops all pods",
-            &[&released(&pods("web")), &released(&web())],
-            Kubectl("set selector service web app=wbe"),
-            Denied("matches no pod or workload any more"),
-        ),
-        row(
-            "deleted while an Ingress uses it",
-            &[&pods("web"), &web(), &path],
-            Kubectl("delete service web"),
-            Warned("Ingress \"web\" (web.example/) still routes to this Service"),
-        ),
-        row("deleted while nothing uses it", &[&pods("web"), &web()], Kubectl("delete service web"), Quiet),
-        row(
-            "to type ExternalName",
-            &[&pods("web"), &web()],
-            Kubectl("patch service web -p {\"spec\":{\"type\":\"ExternalName\",\"externalName\":\"web.example\"}}"),
-            Warned("with type ExternalName the Service no longer sends to Deployment \"web\""),
-        ),
-        row(
-            "selector removed",
-            &[&pods("web"), &web()],
-            Kubectl("patch service web --type=merge -p {\"spec\":{\"selector\":null}}"),
-            Warned("with no selector the Service no longer sends to Deployment \"web\""),
         ),
     ]
 }

@@ -25,7 +25,7 @@ use tokio::{
 use crate::rig::{Answer, Client, PATIENCE, Running, handshake, start_with};
 
 /// Short enough for a test, long enough for a busy machine to answer in between.
-const SHORT: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_secs(3);
 
 /// More than a body may have.
 const NINE_MEBIBYTES: usize = 9 * 1024 * 1024;

@@ -131,7 +131,7 @@ async fn the_first_replica_makes_the_ca_and_the_configurations_get_it() {
     let mut first = replica(&api);
     assert_eq!(first.readiness.missing(), ["certificate valid: not yet"]);
     let step = first.step(now()).await;
-    assert_eq!(step, Step { action: Action::Nothing, seen: [Seen::Missing; 2], renewed: true });
+    assert_eq!(step, Step { action: Action::Nothing, seen: [Seen::Missing; 2], renewed: true, is_outpaced: false });
     assert!(first.readiness.missing().is_empty(), "ready before the configurations are installed");
     assert_eq!(api.get(SECRET).expect("created")["type"], "Opaque");
 
@@ -388,6 +388,20 @@ async fn the_loop_waits_for_the_api_server_and_repairs_what_is_wiped() {
         eventually("applied", || bundles(&api).iter().all(|bundle| !bundle.is_empty())).await;
         assert!(trusted(&tls, &bundles(&api)[0], Timestamp::now()).await);
     }
+    looping.abort();
+}
+
+/// The next look comes soon, and not when it would come anyway.
+#[tokio::test]
+async fn a_bundle_whose_repair_came_too_late_is_repaired_soon() {
+    const NEVER: Duration = Duration::from_hours(1);
+    let api = KubeApi::default();
+    install(&api);
+    api.stale_once(VALIDATING);
+    let looping = tokio::spawn(replica(&api).shared.run(NEVER));
+    eventually("applied", || bundles(&api).iter().all(|bundle| !bundle.is_empty())).await;
+    let applies = api.requests().into_iter().filter(|it| it.starts_with("PATCH") && it.contains(VALIDATING)).count();
+    assert_eq!(applies, 2, "one came too late");
     looping.abort();
 }
 

@@ -17,6 +17,8 @@ const MOST_BYTES: usize = 64 << 20;
 
 /// So many that their square takes minutes.
 const MANY_OBJECTS: usize = 12_000;
+/// Processor time for them; a debug build takes 5 s.
+const PROCESSOR_SECONDS_MAX: u32 = 60;
 
 #[test]
 fn a_diff_can_be_applied_by_patch_and_by_git() {
@@ -204,35 +206,47 @@ fn many_refusals_take_no_time() {
     let doubtful = deployment("").replace("      labels:", "      labels: {}\n      labels:");
     let text = format!("---\n{doubtful}").repeat(MANY_OBJECTS) + "---\n" + &good;
     let folder = Folder::with("web.yaml", text);
-    let begin = std::time::Instant::now();
-    let outcome = folder.fix(&["."]);
+    // The time of its own work, whatever else the machine does: above it the kernel ends it.
+    let script = format!("ulimit -t {PROCESSOR_SECONDS_MAX} && exec \"$0\" fix .");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_no502")]).current_dir(folder.path());
+    let outcome = run(&mut command, "");
     assert!(
         outcome.out.ends_with(&format!("fixed 1 object in 1 file, {MANY_OBJECTS} not edited\n")),
-        "{}",
+        "code {}: {}",
+        outcome.code,
         outcome.out
     );
-    assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
 }
 
 /// A run over many files is interrupted once it has begun to write: no file is lost, and nothing is left beside them.
 #[test]
 fn an_interrupted_run_leaves_whole_files() {
+    /// A run that is done before the interrupt comes says nothing; one that never hears it is done every time.
+    const ATTEMPTS: usize = 5;
+    assert!((0..ATTEMPTS).any(|_| is_interrupted()), "{ATTEMPTS} runs were done in spite of an interrupt");
+}
+
+/// False if the run was done before it could be interrupted.
+fn is_interrupted() -> bool {
     const FILES: usize = 2000;
     let text = deployment("");
     let folder = (0..FILES).fold(Folder::new(), |folder, index| folder.and(&format!("{index:04}.yaml"), &text));
     let mut command = Command::new(env!("CARGO_BIN_EXE_no502"));
     command.args(["fix", "."]).current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    while folder.text("0000.yaml") == text {
-        assert!(child.try_wait().unwrap().is_none(), "it ended before it wrote anything");
+    let mut has_ended = false;
+    while folder.text("0000.yaml") == text && !has_ended {
+        has_ended = child.try_wait().unwrap().is_some();
         std::thread::yield_now();
     }
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    if !has_ended {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    }
     let output = child.wait_with_output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.contains("interrupted with ") && error.contains("the other files are as they were"), "{error}");
     let fixed = folder.text("0000.yaml");
+    assert_ne!(fixed, text, "it ended before it wrote anything: {error}");
     let mut counts = [0, 0];
     for entry in fs::read_dir(folder.path()).unwrap() {
         let found = fs::read_to_string(entry.unwrap().path()).unwrap();
@@ -240,5 +254,11 @@ fn an_interrupted_run_leaves_whole_files() {
         counts[usize::from(found == fixed)] += 1;
     }
     assert_eq!(counts[0] + counts[1], FILES);
+    if output.status.code() == Some(0) && counts[0] == 0 {
+        return false;
+    }
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("interrupted with ") && error.contains("the other files are as they were"), "{error}");
     assert!(counts[0] > 0, "it did not stop");
+    true
 }

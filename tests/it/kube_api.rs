@@ -27,7 +27,7 @@ struct State {
     patches: Vec<Value>,
     /// Paths whose next GET says 404 whatever there is: the moment before another replica's write.
     hidden_once: Vec<String>,
-    /// Paths whose next PUT comes too late.
+    /// Paths whose next PUT or PATCH comes too late.
     stale_once: Vec<String>,
     away: bool,
     /// Beginnings of paths to which every write is answered with this status.
@@ -170,8 +170,7 @@ impl State {
     }
 
     fn replace(&mut self, path: &str, body: Value) -> Result<Value, u16> {
-        if let Some(index) = self.stale_once.iter().position(|stale| stale == path) {
-            self.stale_once.remove(index);
+        if self.is_stale(path) {
             return Err(409);
         }
         let live = self.objects.get(path).ok_or(404_u16)?;
@@ -181,11 +180,16 @@ impl State {
         Ok(self.store(path, body))
     }
 
+    fn is_stale(&mut self, path: &str) -> bool {
+        let place = self.stale_once.iter().position(|stale| stale == path);
+        place.map(|it| self.stale_once.remove(it)).is_some()
+    }
+
     /// Server-side apply, as far as `webhooks` (a map by name) goes, or the status of an object.
     fn apply(&mut self, path: &str, applied: Value) -> Result<Value, u16> {
         let (path, is_status) = path.strip_suffix("/status").map_or((path, false), |path| (path, true));
         let mut live = self.objects.get(path).cloned().ok_or(404_u16)?;
-        if applied["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"] {
+        if self.is_stale(path) || applied["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"] {
             return Err(409);
         }
         if is_status {

@@ -32,8 +32,11 @@ use crate::rig::{
     Answer, Client, PATIENCE, Running, allow, eventually, fresh_certificate, handshake, start, start_with,
 };
 
-/// Short enough for a test, long enough for a busy machine to answer in between.
+/// A time that passes in a test, and in which nothing else has to happen.
 const SHORT: Duration = Duration::from_millis(300);
+
+/// One in which something has to happen, on a machine that may stand still for a while.
+const LONG: Duration = Duration::from_secs(3);
 
 /// Reads to the end of a connection; an error is an end too.
 async fn rest<S: AsyncReadExt + Unpin>(stream: &mut S) -> String {
@@ -116,23 +119,23 @@ async fn http_1_1_is_offered_first_and_h2_to_those_who_want_nothing_else() {
 
 #[tokio::test]
 async fn a_silent_peer_blocks_nobody_and_is_closed() {
-    let server = start(Limits { handshake: SHORT, ..Limits::default() }).await;
-    let mut silent = TcpStream::connect(server.address).await.expect("a socket");
+    let server = start(Limits { handshake: LONG, ..Limits::default() }).await;
     let before = Instant::now();
+    let mut silent = TcpStream::connect(server.address).await.expect("a socket");
     assert_eq!(server.connect().await.review("{}").await.expect("an answer").status, 200);
-    assert!(before.elapsed() < SHORT, "the other client did not wait");
+    assert!(before.elapsed() < LONG, "the other client did not wait");
     assert_eq!(rest(&mut silent).await, "");
-    assert!(before.elapsed() >= SHORT);
+    assert!(before.elapsed() >= LONG);
     server.counted(r#"no502_tls_handshake_failures_total{reason="timeout"} 1"#).await;
 }
 
 #[tokio::test]
 async fn handshakes_in_progress_are_bounded() {
-    let server = start(Limits { handshake: SHORT, handshakes_max: 1, ..Limits::default() }).await;
+    let server = start(Limits { handshake: LONG, handshakes_max: 1, ..Limits::default() }).await;
     let before = Instant::now();
     let _silent = TcpStream::connect(server.address).await.expect("a socket");
     assert_eq!(server.connect().await.review("{}").await.expect("an answer").status, 200);
-    assert!(before.elapsed() >= SHORT, "the second handshake waited for the first to end");
+    assert!(before.elapsed() >= LONG, "the second handshake waited for the first to end");
 }
 
 #[tokio::test]
@@ -147,7 +150,7 @@ async fn half_a_head_is_closed_in_time_and_a_rest_is_not() {
     assert_eq!(server.connect().await.review("{}").await.expect("an answer").status, 200);
     assert_eq!(rest(&mut slow).await, "");
     let took = before.elapsed();
-    assert!(took >= SHORT && took < 10 * SHORT, "{took:?}");
+    assert!(took >= SHORT && took < Limits::default().head, "{took:?}");
     // Both were silent for longer than a head may take.
     assert_eq!(rested.review("{}").await.expect("kept alive").status, 200);
     assert_eq!(fresh.review("{}").await.expect("a connection dialled in advance").status, 200);
@@ -164,7 +167,7 @@ async fn half_a_second_head_is_closed_in_time_too() {
     let before = Instant::now();
     slow.write_all(b"POST /val").await.expect("a write");
     rest(&mut slow).await;
-    assert!(before.elapsed() < 10 * SHORT, "{:?}", before.elapsed());
+    assert!(before.elapsed() < Limits::default().head, "{:?}", before.elapsed());
 }
 
 #[tokio::test]
@@ -194,14 +197,15 @@ async fn half_a_body(
 
 #[tokio::test]
 async fn half_a_body_is_answered_408_and_closed_while_others_are_served() {
-    let server = start(Limits { body: SHORT, ..Limits::default() }).await;
+    let server = start(Limits { body: LONG, ..Limits::default() }).await;
     let before = Instant::now();
     let mut slow = half_a_body(&server, "/validate", 100, 50).await;
     server.counted("no502_reviews_in_flight 1").await;
     assert_eq!(server.connect().await.review("{}").await.expect("an answer").status, 200);
     let answer = rest(&mut slow).await;
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"), "{answer}");
-    assert!(before.elapsed() >= SHORT && before.elapsed() < 10 * SHORT, "{:?}", before.elapsed());
+    let took = before.elapsed();
+    assert!(took >= LONG && took < Limits::default().body, "{took:?}");
     server.counted("no502_reviews_in_flight 0").await;
 }
 
@@ -214,7 +218,8 @@ async fn the_callers_deadline_is_kept() {
     slow.read_exact(&mut answer).await.expect("an answer");
     let took = before.elapsed();
     assert_eq!(&answer, b"HTTP/1.1 503");
-    assert!(took >= Duration::from_millis(1800) && took < Duration::from_secs(2), "{took:?}");
+    // Nine tenths of it; what else may end the wait is the limit of the body.
+    assert!(took >= Duration::from_millis(1800) && took < Limits::default().body, "{took:?}");
     server.counted(r#"no502_refusals_total{reason="deadline"} 1"#).await;
 }
 
@@ -367,7 +372,7 @@ async fn the_admin_port_says_what_is_missing() {
 
 #[tokio::test]
 async fn a_drain_is_not_ready_at_once_and_closes_each_connection_with_its_answer() {
-    let drain = Duration::from_secs(2);
+    let drain = Duration::from_secs(5);
     let linger = Duration::from_millis(100);
     let server = start(Limits { drain, linger, ..Limits::default() }).await;
     let (mut used, mut in_flight) = (server.connect().await, half_a_body(&server, "/validate", 100, 50).await);
@@ -392,7 +397,7 @@ async fn a_drain_is_not_ready_at_once_and_closes_each_connection_with_its_answer
 
 #[tokio::test]
 async fn what_is_in_flight_after_the_drain_is_finished_and_a_stalled_one_is_not_waited_for() {
-    let short = Limits { drain: SHORT, linger: SHORT, finish: 10 * SHORT, ..Limits::default() };
+    let short = Limits { drain: SHORT, linger: SHORT, finish: PATIENCE, body: PATIENCE, ..Limits::default() };
     let server = start(short.clone()).await;
     let mut in_flight = half_a_body(&server, "/validate", 100, 50).await;
     server.counted("no502_reviews_in_flight 1").await;
@@ -410,7 +415,7 @@ async fn what_is_in_flight_after_the_drain_is_finished_and_a_stalled_one_is_not_
     let before = Instant::now();
     server.trigger.pull();
     server.stopped().await;
-    assert!(before.elapsed() < 10 * SHORT, "{:?}", before.elapsed());
+    assert!(before.elapsed() < PATIENCE / 2, "{:?}", before.elapsed());
 }
 
 /// A connection that was let in at the last moment: its request is on the way.
@@ -432,14 +437,14 @@ async fn a_request_that_crosses_the_end_of_the_drain_is_answered() {
 
 #[tokio::test]
 async fn a_second_signal_ends_at_once() {
-    let server = start(Limits::default()).await;
+    let server = start(Limits { drain: PATIENCE, finish: PATIENCE, body: PATIENCE, ..Limits::default() }).await;
     let _stalled = half_a_body(&server, "/validate", 100, 50).await;
     server.counted("no502_reviews_in_flight 1").await;
     let before = Instant::now();
     server.trigger.pull();
     server.trigger.pull();
     server.stopped().await;
-    assert!(before.elapsed() < Duration::from_secs(2), "{:?}", before.elapsed());
+    assert!(before.elapsed() < PATIENCE / 2, "{:?}", before.elapsed());
 }
 
 /// Two replicas behind a Service whose endpoints follow readiness a little late.
@@ -482,7 +487,7 @@ impl ApiServer {
 async fn our_own_rollout_fails_no_call() {
     const WORKERS: u64 = 12;
     let limits = Limits {
-        drain: Duration::from_millis(1500),
+        drain: Duration::from_secs(4),
         linger: Duration::from_millis(300),
         finish: Duration::from_secs(5),
         ..Limits::default()

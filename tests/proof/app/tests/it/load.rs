@@ -78,7 +78,9 @@ fn closed_without_reading() {
 fn refused() {
     let loaded = load(&format!("http://{}/", closed_port()), &SHORT);
     assert_eq!((loaded.ends(), loaded.records.len(), loaded.code), (vec!["refused"], 10, Some(1)));
-    assert!(loaded.stdout.contains("10 requests in 0.5 s, 10 failed\n  refused     10\n"), "{}", loaded.stdout);
+    // In between stands how long it took.
+    assert!(loaded.stdout.contains("10 requests in "), "{}", loaded.stdout);
+    assert!(loaded.stdout.contains(" s, 10 failed\n  refused     10\n"), "{}", loaded.stdout);
     assert!(loaded.stdout.contains("first failure after 0.0 s, last after 0.5 s\n"), "{}", loaded.stdout);
 }
 
@@ -165,7 +167,7 @@ fn one_connection_a_request() {
 #[test]
 fn kept_connections_closed_while_idle_are_replaced() {
     /// More than the load opens before it uses one again.
-    const CLOSE_ALL_AFTER: usize = 25;
+    const CLOSE_ALL_AFTER: usize = 22;
     let (open, answered) = (Arc::new(Mutex::new(Vec::<TcpStream>::new())), Arc::new(AtomicUsize::new(0)));
     let opened = Arc::new(AtomicUsize::new(0));
     let url = peer({
@@ -183,11 +185,11 @@ fn kept_connections_closed_while_idle_are_replaced() {
             }
         }
     });
-    // The next request is due 100 ms after everything was closed.
-    let loaded = load(&url, &["--rate", "10", "--seconds", "3.5"]);
-    assert_eq!((loaded.ends(), loaded.records.len(), loaded.code), (vec!["ok"], 35, Some(0)), "{}", loaded.stdout);
+    // The next request is due 500 ms after everything was closed.
+    let loaded = load(&url, &["--rate", "2", "--seconds", "12.5"]);
+    assert_eq!((loaded.ends(), loaded.records.len(), loaded.code), (vec!["ok"], 25, Some(0)), "{}", loaded.stdout);
     let opened = opened.load(Ordering::SeqCst);
-    assert!((21..35).contains(&opened), "some were used twice, and all were replaced: {opened}");
+    assert!((21..25).contains(&opened), "some were used twice, and all were replaced: {opened}");
 }
 
 #[test]
