@@ -44,7 +44,7 @@ fn conditions() -> Json {
     let text = |max: usize, about: &str| json!({ "type": "string", "maxLength": max, "description": about });
     json!({
         "type": "array",
-        "description": "Accepted: every field could be read. Degraded: some of it is not in force. ExemptionsUsed: a write needed one of its exemptions; the message says since when each is in force, and when a write needed it last.",
+        "description": "Accepted: every field could be read. Degraded: some of it is not in force. ExemptionsUsed: one of its exemptions was needed, by a write or by an object of the cluster; the message says since when each is in force, and when it was needed last.",
         "maxItems": 8,
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["type"],

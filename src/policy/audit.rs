@@ -47,6 +47,8 @@ pub struct PolicyStatus {
     pub exemptions: ExemptionCounts,
     /// The places of those that count.
     pub exemptions_in_force: Vec<usize>,
+    /// The places of those that cover a finding of the cluster as it is now.
+    pub exemptions_needed: Vec<usize>,
     /// What is to be said about exemptions, the worst first.
     pub remarks: Vec<ExemptionRemark>,
     /// The ties that it is part of, one line each.
@@ -108,7 +110,7 @@ pub fn audit(policies: &Policies, snapshot: &Snapshot, used: &Used, now: Timesta
         // Those of the cluster know no limits.
         let facts = snapshot.namespace(&name.namespace);
         let effective = (!is_cluster).then(|| policies.effective(&name.namespace, facts, None));
-        let Judged { counts, in_force: exemptions_in_force, remarks } =
+        let Judged { counts, in_force: exemptions_in_force, needed: exemptions_needed, remarks } =
             exemptions::judge(entry, effective.as_ref(), &needs, now);
         let conflicts = troubles.conflicts.get(name).cloned().unwrap_or_default();
         let status = PolicyStatus {
@@ -120,6 +122,7 @@ pub fn audit(policies: &Policies, snapshot: &Snapshot, used: &Used, now: Timesta
             namespaces_matched: is_cluster.then_some(reach.reviewed.len()),
             exemptions: counts,
             exemptions_in_force,
+            exemptions_needed,
             remarks,
             conflicts,
         };

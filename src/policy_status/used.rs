@@ -1,4 +1,4 @@
-//! Since when exemptions are in force, and when a write needed them last. A replica sees only its own reviews, so each writes what it
+//! Since when exemptions are in force, and when they were needed last. A replica sees only its own reviews, so each writes what it
 //! saw into the policy's status, and reads there what the others saw: all say the same then, also after a restart.
 
 use std::{
@@ -27,7 +27,7 @@ type Mark = u32;
 pub(super) struct Life {
     /// The day on which it was first seen in force.
     since: Option<Date>,
-    /// The day of the last write that needed it.
+    /// The day on which a write, or an object of the cluster, needed it last.
     needed: Option<Date>,
 }
 
@@ -99,7 +99,7 @@ impl UsedExemptions {
         }
     }
 
-    /// The exemptions that are not to be called unused: a write needed them lately, or they are new.
+    /// The exemptions that are not to be called unused: they were needed lately, or are new.
     pub(super) fn spared(&self, policies: &Policies, now: Timestamp) -> Used {
         let today = day_of(now);
         let lives = lock(&self.lives);
@@ -121,7 +121,8 @@ impl UsedExemptions {
             for index in &status.exemptions_in_force {
                 let Some(exemption) = policies.exemption(name, *index) else { continue };
                 let key = key(exemption);
-                remember(&mut lives, key.clone(), Life { since: Some(day_of(now)), needed: None });
+                let needed = status.exemptions_needed.contains(index).then(|| day_of(now));
+                remember(&mut lives, key.clone(), Life { since: Some(day_of(now)), needed });
                 if let Some(life) = lives.get(&key).copied() {
                     records.entry(name.clone()).or_default().insert(*index, (key.1, life));
                 }
@@ -159,12 +160,12 @@ fn mark(exemption: &Exemption) -> Mark {
     fnv_32(&format!("{} {}/{} {container}", exemption.rule, target.kind, target.name))
 }
 
-/// True if a write needed one of them.
+/// True if one of them was needed.
 pub(super) fn is_any_needed(record: &Record) -> bool {
     record.values().any(|(_, life)| life.needed.is_some())
 }
 
-/// `exemptions[0] 5f3a9c2b since 2026-11-20, needed by a write on 2026-11-26; exemptions[1] 00c0ffee since 2026-11-20`.
+/// `exemptions[0] 5f3a9c2b since 2026-11-20, needed on 2026-11-26; exemptions[1] 00c0ffee since 2026-11-20`.
 pub(super) fn write(record: &Record) -> String {
     let mut text = String::new();
     for (index, (mark, Life { since, needed })) in record {
@@ -179,7 +180,7 @@ pub(super) fn write(record: &Record) -> String {
 }
 
 const SINCE: &str = " since ";
-const NEEDED: &str = ", needed by a write on ";
+const NEEDED: &str = ", needed on ";
 
 fn read(condition: &Json) -> BTreeMap<Mark, Life> {
     let one = |it: &str| {
@@ -240,7 +241,7 @@ mod tests {
         let text = write(&record);
         assert_eq!(
             text,
-            "exemptions[0] 5f3a9c2b since 2026-11-20, needed by a write on 2026-11-26; exemptions[12] 00c0ffee since \
+            "exemptions[0] 5f3a9c2b since 2026-11-20, needed on 2026-11-26; exemptions[12] 00c0ffee since \
              2026-11-21"
         );
         assert_eq!(read(&json!({ "message": text })), record.into_values().collect());

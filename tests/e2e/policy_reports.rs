@@ -193,7 +193,7 @@ fn exemptions_are_accounted_for(no502: &No502) -> anyhow::Result<()> {
     })?;
     let told = condition(&status, "ExemptionsUsed")?.1;
     let [first, idle] = told.split("; ").collect::<Vec<_>>()[..] else { bail!("not one for each: {told}") };
-    ensure!(first.starts_with("exemptions[0] ") && first.contains(", needed by a write on "), "{told}");
+    ensure!(first.starts_with("exemptions[0] ") && first.contains(", needed on "), "{told}");
     ensure!(idle.starts_with("exemptions[1] ") && !idle.contains("needed"), "{told}");
 
     age(&room, &status)?;

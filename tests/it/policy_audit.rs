@@ -272,8 +272,8 @@ fn exemptions_that_nothing_needs_are_told() {
     assert_eq!(unused(&audit, "shop"), [1, 4], "a write needed it");
     assert_eq!(
         audit.of("shop", "e").remarks[0].text,
-        "exemptions[1] (service-selects-nothing, Service \"ghost-2\") covers no finding of the cluster as it is now, and no \
-         write of the last 7 days needed it; remove it"
+        "exemptions[1] (service-selects-nothing, Service \"ghost-2\") has covered no finding of the cluster and no write \
+         for 7 days; remove it"
     );
     let mut everywhere = list.clone();
     assert_eq!(unused(&Audit::new(&world, &[policy("", "e", 1, &everywhere)]), ""), [2, 4]);

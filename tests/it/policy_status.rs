@@ -225,7 +225,7 @@ async fn what_one_replica_saw_used_is_used_for_all() {
         let condition = condition(&status(&api, policy), "ExemptionsUsed");
         format!("{} {}", condition["status"].as_str().unwrap(), condition["message"].as_str().unwrap())
     };
-    let ghost = "since 2026-11-20, needed by a write on 2026-11-20";
+    let ghost = "since 2026-11-20, needed on 2026-11-20";
     assert_eq!(used("e"), format!("True exemptions[0] e8bb4559 {ghost}"));
     assert_eq!(b.look(now()).await, written(0, 0), "it has not seen it, and does not say otherwise");
     assert_eq!(b.look(in_days(7)).await, written(0, 0));
@@ -268,7 +268,7 @@ async fn an_exemption_is_written_before_the_write_that_needs_it() {
     let mut object = api.get(&format!("{POLICIES}e")).unwrap();
     let conditions = object["status"]["conditions"].as_array_mut().unwrap();
     let used = conditions.iter_mut().find(|it| it["type"] == "ExemptionsUsed").unwrap();
-    used["message"] = json!(format!("{}, needed by a write on 9999-01-01", used["message"].as_str().unwrap()));
+    used["message"] = json!(format!("{}, needed on 9999-01-01", used["message"].as_str().unwrap()));
     api.put(&format!("{POLICIES}e"), object);
     let mut young = Replica::new(&api, &[]);
     assert_eq!(young.look(in_days(8)).await, written(1, 1));
@@ -289,6 +289,26 @@ async fn an_exemption_is_written_before_the_write_that_needs_it() {
 }
 
 #[tokio::test]
+async fn what_comes_every_night_keeps_its_exemption() {
+    let api = KubeApi::default();
+    store(&api, exempting("e", 1, in_days(90)));
+    let mut replica = Replica::new(&api, &[ghost()]);
+    let unused = || status(&api, "e")["exemptions"]["unused"].clone();
+    for night in [0, 5, 10] {
+        replica.published.snapshot.store(Arc::new(cluster(&[ghost()])));
+        assert_eq!(replica.look(in_days(night)).await, written(1, 0), "the day is written once");
+        assert_eq!(replica.look(in_days(night)).await, written(0, 0));
+        let told = condition(&status(&api, "e"), "ExemptionsUsed")["message"].to_string();
+        assert!(told.contains(&format!("since 2026-11-20, needed on {}", &in_days(night).to_string()[..10])), "{told}");
+        replica.published.snapshot.store(Arc::new(cluster(&[])));
+        assert_eq!(replica.look(in_days(night + 4)).await, written(0, 0));
+        assert_eq!(unused(), 0);
+    }
+    assert_eq!(replica.look(in_days(18)).await, written(1, 1));
+    assert_eq!((unused(), events(&api)), (json!(1), vec!["ExemptionUnused".to_owned()]));
+}
+
+#[tokio::test]
 async fn only_a_real_write_needs_an_exemption_and_needs_the_one_that_it_was_given() {
     let api = KubeApi::default();
     store(&api, exempting("e", 1, in_days(90)));
@@ -300,7 +320,7 @@ async fn only_a_real_write_needs_an_exemption_and_needs_the_one_that_it_was_give
     live.answered(&summary);
     replica.look(now()).await;
     let used = || condition(&status(&api, "e"), "ExemptionsUsed")["message"].to_string();
-    assert!(!used().contains("needed by a write"), "a dry run: {}", used());
+    assert!(!used().contains("needed on"), "a dry run: {}", used());
 
     // A newer version is in force when the answer has been given.
     let mut edited = exempting("e", 2, in_days(90));
@@ -313,7 +333,7 @@ async fn only_a_real_write_needs_an_exemption_and_needs_the_one_that_it_was_give
     live.answered(&summary);
     replica.look(now()).await;
     let expected =
-        "exemptions[0] e1580962 since 2026-11-20; exemptions[1] e8bb4559 since 2026-11-20, needed by a write on";
+        "exemptions[0] e1580962 since 2026-11-20; exemptions[1] e8bb4559 since 2026-11-20, needed on";
     assert!(used().contains(expected), "{}", used());
     assert_eq!(replica.counter("no502_exemption_uses_total{rule=\"service-selects-nothing\"}"), 1);
 }

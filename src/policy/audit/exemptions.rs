@@ -9,8 +9,8 @@ use crate::policy::{Effective, Entry, Exemption, Limits, Standing, set::OWN_EXEM
 /// An exemption is announced so many days before it ends.
 pub const EXPIRES_SOON_DAYS: i64 = 7;
 
-/// An exemption is not called unused for so many days after a write needed it, and after it came: it is written before the write that
-/// needs it.
+/// An exemption is not called unused for so many days after a write or an object of the cluster needed it, and after it came: it is
+/// written before what needs it, and what comes every night is not there at noon.
 pub const USED_FOR_DAYS: i64 = 7;
 
 /// How many exemptions there are of each kind.
@@ -60,19 +60,14 @@ pub(super) struct Needs<'a> {
     pub(super) namespaces: &'a [&'a SmolStr],
 }
 
-impl Needs<'_> {
-    fn has(&self, exemption: &Exemption) -> bool {
-        self.used.contains(&(exemption.policy.clone(), exemption.index))
-            || self.findings.need(exemption, self.namespaces)
-    }
-}
-
 /// What is to be said about the exemptions of one policy.
 #[derive(Default)]
 pub(super) struct Judged {
     pub(super) counts: ExemptionCounts,
     /// The places of those that count.
     pub(super) in_force: Vec<usize>,
+    /// The places of those that cover a finding of the cluster as it is now.
+    pub(super) needed: Vec<usize>,
     /// The worst first.
     pub(super) remarks: Vec<ExemptionRemark>,
 }
@@ -81,7 +76,7 @@ pub(super) struct Judged {
 pub(super) fn judge(entry: &Entry, effective: Option<&Effective>, needs: &Needs<'_>, now: Timestamp) -> Judged {
     let no_limits = Limits::default();
     let limits = effective.map_or(&no_limits, |it| &it.limits);
-    let Judged { mut counts, mut in_force, mut remarks } = Judged::default();
+    let Judged { mut counts, mut in_force, mut needed, mut remarks } = Judged::default();
     let soon = now.checked_add(SignedDuration::from_hours(24 * EXPIRES_SOON_DAYS)).unwrap_or(Timestamp::MAX);
     for exemption in &entry.policy.exemptions {
         let mut remark = |kind, text: String| {
@@ -117,14 +112,18 @@ pub(super) fn judge(entry: &Entry, effective: Option<&Effective>, needs: &Needs<
             counts.expiring_soon += 1;
             remark(RemarkKind::ExpiringSoon, format!("expires at {expires}"));
         }
-        if !needs.has(exemption) {
-            counts.unused += 1;
-            let text = "covers no finding of the cluster as it is now, and no write of the last";
-            remark(RemarkKind::Unused, format!("{text} {USED_FOR_DAYS} days needed it; remove it"));
+        match needs.findings.need(exemption, needs.namespaces) {
+            Some(true) => needed.push(exemption.index),
+            Some(false) if !needs.used.contains(&(exemption.policy.clone(), exemption.index)) => {
+                counts.unused += 1;
+                let text = "has covered no finding of the cluster and no write for";
+                remark(RemarkKind::Unused, format!("{text} {USED_FOR_DAYS} days; remove it"));
+            }
+            _ => {}
         }
     }
     remarks.sort_unstable();
-    Judged { counts, in_force, remarks }
+    Judged { counts, in_force, needed, remarks }
 }
 
 fn not_in_force(exemption: &Exemption, limits: &Limits, standing: Standing) -> String {

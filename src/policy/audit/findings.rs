@@ -1,5 +1,5 @@
-//! The findings of the cluster as it is now, as far as an exemption could be for them. The same functions as for a folder of
-//! manifests: every object as if it had just been written.
+//! The findings of the cluster as it is now, as far as an exemption could be for them: every object as if it had just been
+//! written.
 
 use std::cell::Cell;
 
@@ -54,7 +54,7 @@ impl Findings {
             let facts = Facts::Workload((**workload).clone());
             let write = Write { old: None, new: Some(&facts) };
             let own = verdict::self_findings(write).into_iter();
-            for finding in own.chain(verdict::file_findings(workload, snapshot, policies)) {
+            for finding in own.chain(verdict::template_findings(write, snapshot, policies)) {
                 let container = verdict::container(&finding, write).map(SmolStr::new);
                 findings.add(&rules, finding, container);
             }
@@ -69,20 +69,19 @@ impl Findings {
         }
     }
 
-    /// True if an exemption that holds in these namespaces covers one of them.
-    pub(super) fn need(&self, exemption: &Exemption, namespaces: &[&SmolStr]) -> bool {
+    /// True if an exemption that holds in these namespaces covers one of them; `None` where not everything was looked at.
+    pub(super) fn need(&self, exemption: &Exemption, namespaces: &[&SmolStr]) -> Option<bool> {
         if !self.are_complete {
-            return true;
+            return None;
         }
         for namespace in namespaces {
             let place = (exemption.rule, exemption.target.kind.clone(), (*namespace).clone());
             let found = self.by_place.get(&place).map_or(&[][..], Vec::as_slice);
-            let Some(left) = self.comparisons_left.get().checked_sub(found.len() + 1) else { return true };
-            self.comparisons_left.set(left);
+            self.comparisons_left.set(self.comparisons_left.get().checked_sub(found.len() + 1)?);
             if found.iter().any(|(object, container)| exemption.covers(exemption.rule, object, container.as_deref())) {
-                return true;
+                return Some(true);
             }
         }
-        false
+        Some(false)
     }
 }
