@@ -15,7 +15,6 @@ mod status;
 use serde_json::{Value as Json, json};
 use serde_saphyr::ser_options;
 
-use self::PolicyKind as Kind;
 use crate::policy::{API_VERSION, CLUSTER_KIND, NAMESPACED_KIND, PolicyName};
 
 pub use self::status::EXEMPTION_PROBLEMS_MAX;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Kind, rule};
+use super::{PolicyKind, rule};
 use crate::{
     policy::{Field, InjectionSettings, Preset, Reach, SLEEP_SECONDS_MAX, Shape, TemplateKind, built_in},
     rules,
@@ -20,7 +20,7 @@ const GROUPS: [(&str, &str); 5] = [
     ("injection.readiness", "The readiness probe that a container gets."),
 ];
 
-pub(super) fn schema(kind: Kind) -> Json {
+pub(super) fn schema(kind: PolicyKind) -> Json {
     let mut settings =
         json!({ "type": "object", "description": "What is set. What is not here comes from the level below." });
     let can_set = |field: Field| kind.is_cluster() || field.definition().reach != Reach::Cluster;
@@ -146,8 +146,12 @@ mod tests {
     #[test]
     fn every_object_between_has_a_description() {
         for (path, about) in GROUPS {
-            assert_eq!(*place(&mut schema(Kind::Namespaced), path), *place(&mut schema(Kind::Cluster), path), "{path}");
-            assert_eq!(place(&mut schema(Kind::Cluster), path)["description"], about);
+            assert_eq!(
+                *place(&mut schema(PolicyKind::Namespaced), path),
+                *place(&mut schema(PolicyKind::Cluster), path),
+                "{path}"
+            );
+            assert_eq!(place(&mut schema(PolicyKind::Cluster), path)["description"], about);
         }
         let above = DEFINITIONS.iter().filter_map(|it| it.path.rsplit_once('.')).map(|(above, _)| above);
         for path in above {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Kind, bounds, cel_list, rule, rule_saying, settings};
+use super::{PolicyKind, bounds, cel_list, rule, rule_saying, settings};
 use crate::{
     policy::{EXEMPTIONS_MAX, LABEL_CHARS_MAX, PREFIX_CHARS_MAX, PRIORITY_MAX, REASON_CHARS_MAX},
     rule::{Check, Rule},
@@ -23,7 +23,7 @@ const PREFIX: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-
 const REQUIREMENTS_MAX: usize = 32;
 const VALUES_MAX: usize = 64;
 
-pub(super) fn schema(kind: Kind) -> Json {
+pub(super) fn schema(kind: PolicyKind) -> Json {
     let mut properties = json!({
         "priority": {
             "type": "integer",
@@ -54,7 +54,7 @@ pub(super) fn schema(kind: Kind) -> Json {
 
 /// What no label can be is refused, as by the reader. A selector of so many labels that the rules would be too dear is refused here
 /// alone: nobody writes one.
-fn selector(kind: Kind) -> Json {
+fn selector(kind: PolicyKind) -> Json {
     let about = if kind.is_cluster() {
         "The namespaces that the policy is for, by their labels; all if it is empty or missing. The label kubernetes.io/metadata.name \
          selects by name."

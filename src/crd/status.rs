@@ -2,12 +2,12 @@
 
 use serde_json::{Value as Json, json};
 
-use super::Kind;
+use super::PolicyKind;
 
 /// Most lines of `status.exemptionProblems`.
 pub const EXEMPTION_PROBLEMS_MAX: usize = 16;
 
-pub(super) fn schema(kind: Kind) -> Json {
+pub(super) fn schema(kind: PolicyKind) -> Json {
     let count = |about: &str| json!({ "type": "integer", "format": "int32", "minimum": 0, "description": about });
     let generation = |about: &str| json!({ "type": "integer", "format": "int64", "minimum": 0, "description": about });
     let mut properties = json!({

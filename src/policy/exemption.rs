@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use smol_str::SmolStr;
 use wildmatch::WildMatch;
 
-use super::{CLUSTER_KIND, Limits, NAMESPACED_KIND};
+use super::{CLUSTER_KIND, End, Limits, NAMESPACED_KIND};
 use crate::rule::ObjectName;
 
 /// One exemption of a policy.
@@ -81,6 +81,31 @@ impl Standing {
             Self::Expired => "expired",
             Self::TooFarAhead => "too far ahead",
             Self::Locked => "locked",
+        }
+    }
+
+    /// Why an exemption that stands so does not count, as a sentence about it; `None` for one that counts. It does not change while
+    /// nothing does.
+    #[must_use]
+    pub fn text(self, exemption: &Exemption, limits: &Limits) -> Option<String> {
+        let Exemption { rule, expires, .. } = exemption;
+        match self {
+            Self::Active => None,
+            Self::Expired => Some(format!("expired at {expires}")),
+            Self::TooFarAhead => {
+                let End { rank: days, policy } = limits.exemption_days_max.as_ref()?;
+                let plural = if *days == 1 { "" } else { "s" };
+                Some(format!(
+                    "does not count until {days} day{plural} before it ends at {expires}: ClusterRolloutPolicy \"{policy}\" allows \
+                     no more"
+                ))
+            }
+            Self::Locked => {
+                let policy = limits.forbids_exemption(rule)?;
+                Some(format!(
+                    "does not count: ClusterRolloutPolicy \"{policy}\" keeps namespaces from exempting themselves from {rule}"
+                ))
+            }
         }
     }
 }

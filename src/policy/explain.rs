@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 
 use super::{
     Effective, Exemption, Field, FieldValue, Limits, Policies, PolicyName, Source, Standing, Step, Tie, annotations,
-    resolve::Resolution, set::rank,
+    limit::HOLDS_PROFILE, resolve::Resolution, set::rank,
 };
 use crate::{
     facts::{FAIL_CLOSED_LABEL, Namespace, Workload},
@@ -117,8 +117,10 @@ pub struct ExemptionNote {
     pub standing: Standing,
     /// Whole days until it ends; negative once it has.
     pub days_left: i64,
-    /// The cluster policy that keeps it from counting, and the days that one allows.
-    pub held_by: Option<(SmolStr, Option<i64>)>,
+    /// Why it does not count, as a sentence about it.
+    pub why: Option<String>,
+    /// The cluster policy that keeps it from counting.
+    pub held_by: Option<SmolStr>,
 }
 
 /// Who is not denied anything.
@@ -282,11 +284,12 @@ fn exemption_note(exemption: &Exemption, limits: &Limits, now: Timestamp) -> Exe
     let standing = exemption.standing(limits, now);
     let held_by = match standing {
         Standing::Active | Standing::Expired => None,
-        Standing::Locked => limits.forbids_exemption(exemption.rule).map(|it| (it.clone(), None)),
-        Standing::TooFarAhead => limits.exemption_days_max.as_ref().map(|it| (it.policy.clone(), Some(it.rank))),
+        Standing::Locked => limits.forbids_exemption(exemption.rule).cloned(),
+        Standing::TooFarAhead => limits.exemption_days_max.as_ref().map(|it| it.policy.clone()),
     };
+    let why = standing.text(exemption, limits);
     let days_left = exemption.expires.duration_since(now).as_secs().div_euclid(SECONDS_OF_A_DAY);
-    ExemptionNote { exemption: exemption.clone(), standing, days_left, held_by }
+    ExemptionNote { exemption: exemption.clone(), standing, days_left, why, held_by }
 }
 
 const SECONDS_OF_A_DAY: i64 = SignedDuration::from_hours(24).as_secs();
@@ -303,7 +306,7 @@ impl Why {
             Self::SaidTwice => "said more exactly beside it".to_owned(),
             Self::Locked(policy) => format!("locked by ClusterRolloutPolicy \"{policy}\""),
             Self::ProfileHeld(policy) => {
-                format!("ClusterRolloutPolicy \"{policy}\" holds the profile, and with it its denials")
+                format!("ClusterRolloutPolicy \"{policy}\" {HOLDS_PROFILE}")
             }
             Self::OutOfBounds(policy) => format!("out of bounds of ClusterRolloutPolicy \"{policy}\""),
         }

@@ -80,10 +80,10 @@ impl Limits {
         own.or_else(|| self.profile_holder().filter(|_| is_weaker))
     }
 
-    /// How a policy keeps a setting of teams out, in a few words behind its name.
-    #[must_use]
-    pub(super) fn why_locked(&self, field: Field) -> &'static str {
-        if self.locks.contains_key(&field) { "locks it" } else { "holds the profile, and with it its denials" }
+    /// That `policy` keeps a setting of teams out; `what` is where they set it.
+    pub(super) fn locked_text(&self, what: &str, field: Field, policy: &str) -> String {
+        let why = if self.locks.contains_key(&field) { "locks it" } else { HOLDS_PROFILE };
+        format!("{what} is ignored: ClusterRolloutPolicy \"{policy}\" {why}")
     }
 
     /// The policy that locks the profile, or keeps it from being the weakest.
@@ -98,6 +98,14 @@ impl Limits {
         let own = Field::action_of(rule).and_then(|it| self.locks.get(&it));
         self.exemptions_locked.as_ref().or(own)
     }
+}
+
+/// What a policy does that keeps weaker actions of rules out, behind its name.
+pub(super) const HOLDS_PROFILE: &str = "holds the profile, and with it its denials";
+
+/// That a bound of `policy` moves a value of teams; `what` is the value and where they set it.
+pub(super) fn clamped_text(what: &str, held: &FieldValue, policy: &str) -> String {
+    format!("{what} is out of bounds: ClusterRolloutPolicy \"{policy}\" makes it {held}")
 }
 
 fn is_tighter(known: Option<&End>, new: Option<&End>, is_beyond: fn(i64, i64) -> bool) -> bool {

@@ -8,8 +8,9 @@ use smol_str::SmolStr;
 
 use super::{
     Effective, Exemption, Field, FieldValue, InjectionSettings, Limits, Mode, PolicyObject, Preset, Profile, Source,
-    field::DEFINITIONS,
+    field::DEFINITIONS, limit::clamped_text,
 };
+
 /// The value of one setting, so far.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Slot {
@@ -41,6 +42,19 @@ pub struct Tie {
     pub winner: SmolStr,
     /// The other one.
     pub loser: SmolStr,
+}
+
+impl Tie {
+    /// What there is to know and to do, in one line.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Self { field, winner, loser } = self;
+        format!(
+            "{}: \"{winner}\" and \"{loser}\" have the same priority and different values; that of \"{winner}\" counts, since its \
+             name comes first; give one of them a higher priority",
+            field.path()
+        )
+    }
 }
 
 /// A resolution under way.
@@ -97,8 +111,7 @@ impl Resolution {
         if let Some(policy) = locked_by {
             let differs = self.slot(field).value.as_ref() != Some(value);
             if differs {
-                let why = self.limits.why_locked(field);
-                let text = format!("{} is ignored: ClusterRolloutPolicy \"{policy}\" {why}", what());
+                let text = self.limits.locked_text(&what(), field, &policy);
                 self.problem(field, text);
             }
             return;
@@ -128,8 +141,7 @@ impl Resolution {
             // Policies have paths, annotations have keys.
             let name = if matches!(slot.source, Source::Policy(_)) { field.path() } else { field.key() };
             let by = slot.source.text(namespace);
-            let text =
-                format!("{name} {value} by {by} is out of bounds; ClusterRolloutPolicy \"{policy}\" makes it {held}");
+            let text = clamped_text(&format!("{name} {value} by {by}"), &held, policy);
             if slot.source.is_below_cluster() {
                 self.problem(*field, text);
             }

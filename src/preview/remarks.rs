@@ -1,14 +1,14 @@
 //! What of a written policy does not do what it says: it cannot be read, is for nobody, is locked, out of bounds, outvoted by another
 //! one, or has exemptions that do not count.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
 use super::Budget;
 use crate::{
     facts::Namespace,
-    policy::{Effective, Field, FieldValue, Policies, ReadPolicy, Source, Standing},
+    policy::{Effective, Exemption, Field, FieldValue, Policies, ReadPolicy, Source, Standing},
     snapshot::{Resource, Snapshot},
     warning::Rank,
 };
@@ -135,21 +135,10 @@ impl Change<'_> {
     fn idle_exemptions(&self, after: &Effective) -> Vec<String> {
         let name = &self.read.policy.name;
         let own = after.exemptions_at(self.now).filter(|(it, _)| it.policy == *name);
-        let line = |index: usize, why: &str| format!("{name} spec.exemptions[{index}] does not count: {why}");
-        own.filter_map(|(it, standing)| match standing {
-            Standing::Active => None,
-            Standing::Expired => Some(line(it.index, &format!("it expired {}", it.expires))),
-            Standing::TooFarAhead => {
-                let end = after.limits().exemption_days_max.as_ref()?;
-                let why =
-                    format!("it ends more than {} days from now (ClusterRolloutPolicy \"{}\")", end.rank, end.policy);
-                Some(line(it.index, &why))
-            }
-            Standing::Locked => {
-                let policy = after.limits().forbids_exemption(it.rule)?;
-                Some(line(it.index, &format!("ClusterRolloutPolicy \"{policy}\" locks {}", it.rule)))
-            }
-        })
-        .collect()
+        let line = |(it, standing): (&Arc<Exemption>, Standing)| {
+            let text = standing.text(it, after.limits())?;
+            Some(format!("{name} spec.exemptions[{}] {text}", it.index))
+        };
+        own.filter_map(line).collect()
     }
 }

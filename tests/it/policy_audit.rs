@@ -307,10 +307,15 @@ fn exemptions_have_their_time_and_their_limits() {
     assert_eq!(told, expected, "the worst first");
     for (remark, text) in [
         (0, "expired at 2026-11-19T12:00:00Z; remove it, or give it a later time"),
-        (2, "is not in force until 60 days before it ends: ClusterRolloutPolicy \"limits\" allows no more"),
+        (
+            2,
+            "does not count until 60 days before it ends at 2027-02-18T12:00:00Z: ClusterRolloutPolicy \"limits\" allows no \
+             more; give it an earlier time",
+        ),
         (
             3,
-            "is not in force: ClusterRolloutPolicy \"limits\" keeps namespaces from exempting themselves from this rule",
+            "does not count: ClusterRolloutPolicy \"limits\" keeps namespaces from exempting themselves from \
+             readiness-missing",
         ),
         (4, "expires at 2026-11-26T12:00:00Z"),
     ] {
@@ -332,7 +337,7 @@ fn exemptions_beyond_those_that_count_are_not_in_force() {
     assert_eq!(audit.of("shop", "a").exemptions.active, 250);
     let status = audit.of("shop", "b");
     assert_eq!((status.exemptions.active, status.exemptions.not_in_force), (6, 3));
-    let text = "is not in force: the RolloutPolicies of this namespace have more than the 256 that count";
+    let text = "does not count: the RolloutPolicies of this namespace have more than the 256 that count";
     assert!(status.remarks[0].text.contains(text), "{}", status.remarks[0].text);
     let own_place = Audit::new(&world, &[policy("shop", "a", 1, &list(250)), policy("till", "b", 1, &list(9))]);
     assert_eq!(own_place.of("till", "b").exemptions.active, 9);

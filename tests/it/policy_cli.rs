@@ -114,7 +114,7 @@ fn a_namespace_is_explained_from_files() {
     has("    not 60 (gke-neg), ClusterRolloutPolicy \"base\"");
     has("    not 10, built in");
     has("    not off, RolloutPolicy \"own\": locked by ClusterRolloutPolicy \"base\"");
-    has("    expired since 2020-01-01T00:00:00Z; RolloutPolicy \"own\"");
+    has("    expired at 2020-01-01T00:00:00Z; RolloutPolicy \"own\"");
     assert!(outcome.out.contains("flags of the server are not shown"), "{outcome:?}");
     assert!(outcome.out.lines().all(|it| it.chars().count() <= 100), "{}", outcome.out);
     assert!(outcome.out.contains("(priority 0, for some workloads: name one (KIND/NAME)"), "{outcome:?}");
@@ -242,9 +242,36 @@ fn files_without_a_policy_say_so() {
 fn a_tie_is_explained_with_what_to_do() {
     let outcome = shop().run(&["explain", "-n", "shop", "-f", "."]);
     let said = outcome.out.split_whitespace().collect::<Vec<_>>().join(" ");
-    let tie = "profile: \"also\" and \"base\" have the same priority; \"also\" counts, its name comes first; give one of them a \
-               higher priority";
+    let tie = "profile: \"also\" and \"base\" have the same priority and different values; that of \"also\" counts, since its \
+               name comes first; give one of them a higher priority";
     assert!(said.contains(tie), "{outcome:?}");
+}
+
+#[test]
+fn what_keeps_an_exemption_out_is_explained() {
+    let ahead = POLICIES.replace("2020-01-01", "2999-01-01");
+    let locked = ahead.replace("gracePeriod.mode]", "gracePeriod.mode, exemptions]");
+    for (policies, standing, expected) in [
+        (
+            &ahead,
+            "too far ahead",
+            "does not count until 90 days before it ends at 2999-01-01T00:00:00Z: ClusterRolloutPolicy \"base\" allows no more",
+        ),
+        (
+            &locked,
+            "locked",
+            "does not count: ClusterRolloutPolicy \"base\" keeps namespaces from exempting themselves from \
+             service-selects-nothing",
+        ),
+    ] {
+        let folder = Folder::new(&[("policies.yaml", policies), ("world.yaml", WORLD)]);
+        let outcome = folder.run(&["explain", "-n", "shop", "-f", "."]);
+        let said = outcome.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(&format!("{expected}; RolloutPolicy \"own\"")), "{outcome:?}");
+        assert!(outcome.out.lines().all(|it| it.chars().count() <= 100), "{}", outcome.out);
+        let note = &folder.json(&["explain", "-n", "shop", "-f", "."])["exemptions"][0];
+        assert_eq!((&note["standing"], &note["heldBy"]), (&json!(standing), &json!("base")));
+    }
 }
 
 /// Such an exemption would be unused for ever.

@@ -17,21 +17,23 @@ use crate::{
 #[tokio::test]
 async fn an_exemption_has_its_life_in_events() {
     let api = KubeApi::default();
-    store(&api, exempting("e", 1, in_days(20)));
+    store(&api, exempting("e", 1, in_days(30)));
     let mut replica = Replica::new(&api, &[ghost()]);
     assert_eq!(replica.look(now()).await, written(1, 0));
-    assert_eq!(replica.look(in_days(14)).await, written(1, 1));
+    assert_eq!(replica.look(in_days(14)).await, written(1, 0), "the day on which it was needed last");
     replica.published.snapshot.store(Arc::new(cluster(&[])));
-    assert_eq!(replica.look(in_days(15)).await, written(1, 1), "it is there for more than a week");
-    assert_eq!(replica.look(in_days(20)).await, written(1, 1));
+    assert_eq!(replica.look(in_days(21)).await, written(0, 0));
+    assert_eq!(replica.look(in_days(22)).await, written(1, 1), "it is not needed for more than a week");
+    assert_eq!(replica.look(in_days(24)).await, written(1, 1));
+    assert_eq!(replica.look(in_days(30)).await, written(1, 1));
     assert_eq!(events(&api), ["ExemptionExpired", "ExemptionExpiring", "ExemptionUnused"]);
     let expired = api.below(EVENTS).into_iter().find(|it| it["reason"] == "ExemptionExpired").unwrap();
     assert_eq!(
         expired["note"],
-        "exemptions[0] (service-selects-nothing, Service \"ghost\") expired at 2026-12-10T12:00:00Z; remove it, or give it a \
+        "exemptions[0] (service-selects-nothing, Service \"ghost\") expired at 2026-12-20T12:00:00Z; remove it, or give it a \
          later time"
     );
-    assert_eq!(expired["metadata"]["name"], "e.64c5cc49b8a40034", "the same for every build");
+    assert_eq!(expired["metadata"]["name"], "e.323b73bfecdc3727", "the same for every build");
     assert_eq!((&expired["type"], &expired["reportingController"]), (&json!("Warning"), &json!("no502.dev/no502")));
     let regarding = json!({
         "apiVersion": "no502.dev/v1alpha1", "kind": "RolloutPolicy", "name": "e", "namespace": "shop",

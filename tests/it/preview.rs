@@ -209,12 +209,14 @@ fn what_of_the_policy_does_not_count_is_told() {
     }));
     let told = lines(&Value::Null, &new, &cluster(0), &policies(&[platform]));
     let expected = [
-        "RolloutPolicy \"own\" spec.exemptions[0] does not count: it expired 2020-01-01T00:00:00Z",
-        "RolloutPolicy \"own\" spec.exemptions[1] does not count: it ends more than 30 days from now (ClusterRolloutPolicy \"all\")",
-        "RolloutPolicy \"own\" spec.exemptions[2] does not count: ClusterRolloutPolicy \"all\" locks service-port-unresolved",
+        "RolloutPolicy \"own\" spec.exemptions[0] expired at 2020-01-01T00:00:00Z",
+        "RolloutPolicy \"own\" spec.exemptions[1] does not count until 30 days before it ends at 2099-01-01T00:00:00Z: \
+         ClusterRolloutPolicy \"all\" allows no more",
+        "RolloutPolicy \"own\" spec.exemptions[2] does not count: ClusterRolloutPolicy \"all\" keeps namespaces from exempting \
+         themselves from service-port-unresolved",
         "RolloutPolicy \"own\" spec.settings.injection.readines means nothing; did you mean readiness?",
         "RolloutPolicy \"own\" spec.settings.profile is ignored: ClusterRolloutPolicy \"all\" locks it",
-        "injection.preStop.sleepSeconds 300 by RolloutPolicy \"own\" is out of bounds; ClusterRolloutPolicy \"all\" makes it 60",
+        "injection.preStop.sleepSeconds 300 by RolloutPolicy \"own\" is out of bounds: ClusterRolloutPolicy \"all\" makes it 60",
     ];
     for line in expected {
         assert!(told.contains(&format!("no502: {line}")), "{line}\n{told:#?}");

@@ -208,7 +208,7 @@ impl Page {
             let container = it.target.container.as_ref().map(|it| format!(", container {it}")).unwrap_or_default();
             let style = if note.standing == Standing::Active { Style::Plain } else { Style::Dim };
             self.line(style, &format!("  {} for {} {}{container}", it.rule, it.target.kind, it.target.name));
-            self.line(style, &format!("    {}; {}", standing_text(note), it.policy));
+            self.paragraph(style, "   ", &format!("{}; {}", standing_text(note), it.policy));
             self.line(style, &format!("    {}", it.reason));
         }
     }
@@ -221,13 +221,7 @@ impl Page {
             self.paragraph(Style::Warning, " ", problem);
         }
         for tie in &explanation.ties {
-            let (winner, loser) = (&tie.winner, &tie.loser);
-            let text = format!(
-                "{}: \"{winner}\" and \"{loser}\" have the same priority; \"{winner}\" counts, its name comes first; give one of \
-                 them a higher priority",
-                tie.field.path()
-            );
-            self.paragraph(Style::Warning, " ", &text);
+            self.paragraph(Style::Warning, " ", &tie.text());
         }
         for unreadable in &explanation.unreadable {
             let in_force = if unreadable.is_last_good { "its last good version" } else { "what can be read of it" };
@@ -272,12 +266,10 @@ fn value_text(value: Option<&FieldValue>) -> String {
 
 fn source_text(source: &Source) -> String {
     match source {
-        Source::BuiltIn => "built in".to_owned(),
-        Source::Flag => "flag of the server".to_owned(),
-        Source::ClusterPolicy(name) => format!("ClusterRolloutPolicy \"{name}\""),
+        // The page says above which Namespace and workload it is about.
         Source::Namespace => "annotation of the Namespace".to_owned(),
-        Source::Policy(name) => format!("RolloutPolicy \"{name}\""),
         Source::Workload => "annotation of the workload".to_owned(),
+        other => other.text(""),
     }
 }
 
@@ -291,20 +283,12 @@ fn overridden_text(overridden: &Overridden) -> String {
     }
 }
 
+/// How long an exemption counts, or why it does not.
 fn standing_text(note: &ExemptionNote) -> String {
     let (until, days) = (&note.exemption.expires, note.days_left);
-    let plural = |days: i64| if days == 1 { "" } else { "s" };
-    match (note.standing, &note.held_by) {
-        (Standing::Active, _) if days == 0 => format!("active until {until}, less than a day"),
-        (Standing::Active, _) => format!("active until {until}, {days} day{}", plural(days)),
-        (Standing::Expired, _) => format!("expired since {until}"),
-        (Standing::TooFarAhead, Some((policy, Some(max)))) => {
-            format!(
-                "does not count: it ends {until}, and ClusterRolloutPolicy \"{policy}\" allows {max} day{}",
-                plural(*max)
-            )
-        }
-        (_, Some((policy, _))) => format!("does not count: ClusterRolloutPolicy \"{policy}\" locks it"),
-        (standing, None) => standing.name().to_owned(),
+    match &note.why {
+        Some(why) => why.clone(),
+        None if days == 0 => format!("active until {until}, less than a day"),
+        None => format!("active until {until}, {days} day{}", if days == 1 { "" } else { "s" }),
     }
 }

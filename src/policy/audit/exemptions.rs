@@ -85,20 +85,27 @@ pub(super) fn judge(entry: &Entry, effective: Option<&Effective>, needs: &Needs<
             remarks.push(ExemptionRemark { kind, index: *index, text });
         };
         let expires = exemption.expires;
-        match exemption.standing(limits, now) {
+        let standing = exemption.standing(limits, now);
+        let text = standing.text(exemption, limits).unwrap_or_default();
+        match standing {
             Standing::Expired => {
                 counts.expired += 1;
-                remark(RemarkKind::Expired, format!("expired at {expires}; remove it, or give it a later time"));
+                remark(RemarkKind::Expired, format!("{text}; remove it, or give it a later time"));
                 continue;
             }
-            standing @ (Standing::Locked | Standing::TooFarAhead) => {
+            Standing::TooFarAhead => {
                 counts.not_in_force += 1;
-                remark(RemarkKind::NotInForce, not_in_force(exemption, limits, standing));
+                remark(RemarkKind::NotInForce, format!("{text}; give it an earlier time"));
+                continue;
+            }
+            Standing::Locked => {
+                counts.not_in_force += 1;
+                remark(RemarkKind::NotInForce, text);
                 continue;
             }
             Standing::Active if effective.is_some_and(|it| it.leaves_out(exemption)) => {
                 counts.not_in_force += 1;
-                let text = "is not in force: the RolloutPolicies of this namespace have more than";
+                let text = "does not count: the RolloutPolicies of this namespace have more than";
                 let fix = "those of the policies whose names come first do; remove some";
                 remark(RemarkKind::NotInForce, format!("{text} the {OWN_EXEMPTIONS_MAX} that count; {fix}"));
                 continue;
@@ -124,19 +131,4 @@ pub(super) fn judge(entry: &Entry, effective: Option<&Effective>, needs: &Needs<
     }
     remarks.sort_unstable();
     Judged { counts, in_force, needed, remarks }
-}
-
-fn not_in_force(exemption: &Exemption, limits: &Limits, standing: Standing) -> String {
-    if standing == Standing::Locked {
-        let policy = limits.forbids_exemption(exemption.rule).cloned().unwrap_or_default();
-        return format!(
-            "is not in force: ClusterRolloutPolicy \"{policy}\" keeps namespaces from exempting themselves from this rule"
-        );
-    }
-    let (days, policy) = limits.exemption_days_max.as_ref().map(|it| (it.rank, it.policy.clone())).unwrap_or_default();
-    format!(
-        "is not in force until {days} days before it ends: ClusterRolloutPolicy \"{policy}\" allows no more; give it an \
-         earlier time than {}",
-        exemption.expires
-    )
 }

@@ -12,6 +12,7 @@ use crate::{
     facts::Workload,
     policy::{
         Limits, Policies, PolicyName, PolicyObject, Tie,
+        limit::clamped_text,
         resolve::Resolution,
         set::{Base, Said, selects},
     },
@@ -106,13 +107,8 @@ impl Found {
     }
 
     fn tie(&mut self, namespace: &SmolStr, tie: &Tie) {
-        let Tie { field, winner, loser } = tie;
-        let text = format!(
-            "{}: \"{winner}\" and \"{loser}\" have the same priority and different values; that of \"{winner}\" counts, since \
-             its name comes first; give one of them a higher priority",
-            field.path()
-        );
-        for name in [winner, loser] {
+        let text = tie.text();
+        for name in [&tie.winner, &tie.loser] {
             let name = PolicyName { namespace: namespace.clone(), name: name.clone() };
             self.conflicts.entry(name).or_default().insert(text.clone());
         }
@@ -125,11 +121,10 @@ fn held_back(policy: &PolicyObject, held: &Resolution, limits: &Limits) -> Vec<S
         let path = field.path();
         if let Some(by) = limits.lock_on(*field, value) {
             let differs = held.slot(*field).value.as_ref() != Some(value);
-            let why = limits.why_locked(*field);
-            return differs.then(|| format!("{path} is ignored: ClusterRolloutPolicy \"{by}\" {why}"));
+            return differs.then(|| limits.locked_text(&path, *field, by));
         }
         let (held, by) = limits.clamped(*field, value)?;
-        Some(format!("{path} {value} is out of bounds: ClusterRolloutPolicy \"{by}\" makes it {held}"))
+        Some(clamped_text(&format!("{path} {value}"), &held, by))
     };
     policy.values.iter().filter_map(line).collect()
 }

@@ -92,7 +92,7 @@ impl ExemptionNote {
             "expires": it.expires.to_string(),
             "daysLeft": self.days_left,
             "standing": self.standing.name(),
-            "heldBy": self.held_by.as_ref().map(|(policy, _)| policy),
+            "heldBy": self.held_by,
             "policy": name_json(&it.policy),
         })
     }
