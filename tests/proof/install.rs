@@ -3,7 +3,7 @@
 use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     cluster::{
@@ -25,6 +25,8 @@ pub(crate) const DEPLOYMENT: &str = "no502";
 const APISERVER: &str = "kube-apiserver";
 /// Where the image has the program, like that of the Dockerfile.
 const PROGRAM_IN_IMAGE: &str = "/usr/local/bin/no502";
+/// Where each of its pods takes reviews.
+const WEBHOOK_PORT: u16 = 10250;
 const LIMIT_SECONDS: u64 = 180;
 const PROBE_NAMESPACE: &str = "default";
 
@@ -36,6 +38,43 @@ pub(crate) fn install(cluster: &ControlPlane, node: &Node, program: &Path) -> an
     rollout::await_complete(cluster, NAMESPACE, DEPLOYMENT)?;
     await_guarding(cluster)?;
     Ok(manifests)
+}
+
+/// Waits until each pod of no502, asked by itself about the creation of an object, gives the response that it should.
+pub(crate) fn await_responses(
+    cluster: &ControlPlane,
+    namespace: &str,
+    object: &Value,
+    is_right: impl Fn(&Value) -> bool,
+) -> anyhow::Result<()> {
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "proof",
+            "kind": {"group": "apps", "version": "v1", "kind": object["kind"]},
+            "namespace": namespace,
+            "name": object["metadata"]["name"],
+            "operation": "CREATE",
+            "userInfo": {"username": "proof", "groups": []},
+            "object": object,
+            "oldObject": null,
+            "dryRun": true,
+        },
+    });
+    let pods = rollout::pods(cluster, NAMESPACE)?;
+    ensure!(!pods.is_empty(), "no502 has no pods");
+    let api = cluster.api()?;
+    for pod in pods.iter().filter_map(rollout::name_of) {
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/https:{pod}:{WEBHOOK_PORT}/proxy/mutate");
+        wait::until(format!("{pod} knows namespace {namespace}"), Duration::from_secs(LIMIT_SECONDS), || {
+            let answer = api.post(&path, &review)?.body;
+            let response = &answer["response"];
+            let is_met = response["allowed"] == true && is_right(response);
+            Ok::<_, anyhow::Error>(if is_met { Look::Met(()) } else { Look::NotYet(answer.to_string()) })
+        })?;
+    }
+    Ok(())
 }
 
 /// What no502 asked of the API server and its manifests do not let it ask, a line each.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     cluster::wait::{self, Look},
     outcome::{Row, Run},
-    stage::{INJECT, Play, Props},
+    stage::{DISABLED, INJECT, Play, Props, READINESS},
 };
 
 /// Whether no502 is in the cluster.
@@ -66,7 +66,7 @@ fn probed() -> Props {
 
 /// Pods that no502 gives a readiness probe.
 fn injected(args: &'static [&'static str]) -> Props {
-    Props { args, annotations: &[("no502.dev/readiness", "inject")], ..Props::default() }
+    Props { args, annotations: &[(READINESS, "inject")], ..Props::default() }
 }
 
 /// Rolling restarts where it matters how a new pod starts.
@@ -127,10 +127,13 @@ fn ends() -> Vec<Scenario> {
                  that have none.",
             ),
             is_promise: false,
-            props: Props { annotations: &[(INJECT, "disabled")], ..probed() },
+            props: Props { annotations: &[(INJECT, DISABLED)], ..probed() },
             ..row("first-restart", "The first `kubectl rollout restart` after no502 was installed", |play, side| {
                 let namespace = &play.stage.namespace;
                 play.stage.kubectl(&["annotate", "namespace", namespace, &format!("{INJECT}-")])?;
+                if side == Side::With {
+                    play.stage.await_known(&[])?;
+                }
                 restart(play, side)?;
                 // The old pods had none; the new ones do.
                 play.stage.must_have_sleep(side == Side::With)

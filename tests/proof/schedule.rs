@@ -70,7 +70,7 @@ fn play(company: Company<'_>, scenario: &Scenario, number: usize) -> anyhow::Res
     let Company { cluster, shop, side, is_injected } = company;
     let start = Instant::now();
     let namespace = format!("{}-{}-{}", scenario.id, if side == Side::With { "with" } else { "without" }, number + 1);
-    let stage = Stage::set(cluster, shop, &namespace, &scenario.props)?;
+    let stage = Stage::set(cluster, side, shop, &namespace, &scenario.props)?;
     stage.must_have_sleep(is_injected && !scenario.props.is_switched_off())?;
     let run = stage.play(|play| (scenario.act)(play, side))?;
     // Before Contour forgets the namespace, and Envoy with it.

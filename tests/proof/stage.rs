@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::{ControlPlane, client::Output},
+    install,
     node::Node,
     outcome::{Mark, Run, UnixMs},
     rollout,
+    scenario::Side,
     traffic::{self, Addresses, RATE, Traffic},
 };
 
@@ -26,6 +28,13 @@ const AFTER_SECONDS: u64 = 3;
 
 /// Switches the injections of a Namespace off, as if no502 were not there yet.
 pub(crate) const INJECT: &str = "no502.dev/inject";
+/// What it is switched off with.
+pub(crate) const DISABLED: &str = "disabled";
+/// Asks for readiness probes in a Namespace.
+pub(crate) const READINESS: &str = "no502.dev/readiness";
+
+/// Annotations of a Namespace.
+pub(crate) type Annotations = &'static [(&'static str, &'static str)];
 
 /// What a stage is made with.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +48,7 @@ pub(crate) struct Props {
     /// The manifest's own readiness probe, as JSON.
     pub(crate) readiness: Option<fn() -> Value>,
     /// Annotations of the Namespace.
-    pub(crate) annotations: &'static [(&'static str, &'static str)],
+    pub(crate) annotations: Annotations,
     /// Requests a second on each way.
     pub(crate) rate: Option<u32>,
 }
@@ -47,7 +56,7 @@ pub(crate) struct Props {
 impl Props {
     /// Whether nothing is injected into the shop when it is applied.
     pub(crate) fn is_switched_off(&self) -> bool {
-        self.annotations.contains(&(INJECT, "disabled"))
+        self.annotations.contains(&(INJECT, DISABLED))
     }
 }
 
@@ -65,7 +74,13 @@ pub(crate) struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     /// Makes the namespace, applies the shop as its users would, and waits until it answers on both ways.
-    pub(crate) fn set(cluster: &'a ControlPlane, shop: &Path, name: &str, props: &Props) -> anyhow::Result<Self> {
+    pub(crate) fn set(
+        cluster: &'a ControlPlane,
+        side: Side,
+        shop: &Path,
+        name: &str,
+        props: &Props,
+    ) -> anyhow::Result<Self> {
         let host = format!("{name}.example.com");
         let folder = cluster.logs_folder().join(name);
         fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -86,6 +101,9 @@ impl<'a> Stage<'a> {
             "metadata": {"name": name, "annotations": annotations},
         });
         cluster.kubectl(&["apply", "-f", "-"], Some(&namespace.to_string()))?.success()?;
+        if side == Side::With {
+            stage.await_known(props.annotations)?;
+        }
         stage.apply(&stage.manifests.clone())?.success()?;
         let service =
             stage.kubectl(&["get", "service", "shop", "-o", "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}"])?;
@@ -133,6 +151,20 @@ impl<'a> Stage<'a> {
             if wanted { "there" } else { "away" }
         );
         Ok(())
+    }
+
+    /// Waits until every replica of no502 has heard that these are the annotations of the namespace: any of them may be asked about
+    /// the next write.
+    pub(crate) fn await_known(&self, annotations: Annotations) -> anyhow::Result<()> {
+        let is_off = annotations.contains(&(INJECT, DISABLED));
+        install::await_responses(self.cluster, &self.namespace, &self.manifest("Deployment")?, |response| {
+            if is_off {
+                return response["patch"].is_null();
+            }
+            // The audit annotation tells where a setting comes from, if it is not built in.
+            let settings = response["auditAnnotations"]["settings"].as_str().unwrap_or_default();
+            response["patch"].is_string() && settings.contains(" by namespace ") != annotations.is_empty()
+        })
     }
 
     /// The names of the shop's pods.
