@@ -15,6 +15,7 @@ mod resolve;
 mod selector;
 mod set;
 mod store;
+mod tie;
 mod value;
 
 pub(crate) use self::{
@@ -41,10 +42,11 @@ pub use self::{
         API_VERSION, CLUSTER_KIND, EXEMPTION_DAYS, EXEMPTION_DAYS_MAX, EXEMPTIONS, EXEMPTIONS_MAX, NAMESPACED_KIND,
         PRIORITY_MAX, PolicyObject, REASON_CHARS_MAX, ReadPolicy,
     },
-    resolve::{Step, Tie},
+    resolve::Step,
     selector::Selector,
     set::{Entry, Policies},
     store::{Installation, OWN_NAMESPACE, PolicyStore},
+    tie::Tie,
     value::{FieldValue, Shape},
 };
 use crate::rule::Kind;

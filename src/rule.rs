@@ -36,6 +36,12 @@ static REVIEWED: [&str; 8] =
 const WITH_PODS: usize = 6;
 
 impl Rule {
+    /// False for what the mutating half puts right, so that only files are asked.
+    #[must_use]
+    pub fn is_asked_of_writes(&self) -> bool {
+        !matches!(self.check, Check::Injected(_))
+    }
+
     /// The kinds of the objects that its findings can be about.
     #[must_use]
     pub fn kinds(&self) -> &'static [&'static str] {

@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 
 use super::{
     Effective, Exemption, Field, FieldValue, Limits, Policies, PolicyName, Source, Standing, Step, Tie, annotations,
-    limit::HOLDS_PROFILE, resolve::Resolution, set::rank,
+    limit::HOLDS_PROFILE, resolve::Resolution, tie::rank,
 };
 use crate::{
     facts::{FAIL_CLOSED_LABEL, Namespace, Workload},

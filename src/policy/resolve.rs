@@ -33,30 +33,6 @@ pub struct Step {
     pub locked_by: Option<SmolStr>,
 }
 
-/// Two policies of one priority that want different values.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Tie {
-    /// The setting.
-    pub field: Field,
-    /// The policy that counts, because its name comes first.
-    pub winner: SmolStr,
-    /// The other one.
-    pub loser: SmolStr,
-}
-
-impl Tie {
-    /// What there is to know and to do, in one line.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let Self { field, winner, loser } = self;
-        format!(
-            "{}: \"{winner}\" and \"{loser}\" have the same priority and different values; that of \"{winner}\" counts, since its \
-             name comes first; give one of them a higher priority",
-            field.path()
-        )
-    }
-}
-
 /// A resolution under way.
 #[derive(Debug, Clone)]
 pub(super) struct Resolution {

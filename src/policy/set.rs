@@ -10,8 +10,10 @@ use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 
 use super::{
-    Effective, Exemption, Field, FieldValue, Installation, Limits, PolicyName, PolicyObject, Source, Tie, annotations,
+    Effective, Exemption, Field, FieldValue, Installation, Limits, PolicyName, PolicyObject, Source, annotations,
+    limit::clamped_text,
     resolve::{Resolution, index},
+    tie::{self, Tie},
 };
 use crate::facts::{Labels, Namespace, Workload};
 
@@ -86,6 +88,33 @@ pub(super) struct Said {
     effective: Effective,
     /// The cluster policies, those that count least first.
     selected: Vec<Arc<PolicyObject>>,
+}
+
+/// A value of a cluster policy that counts where nobody says more.
+pub(crate) struct ClusterValue {
+    pub(crate) field: Field,
+    /// The policy.
+    pub(crate) policy: SmolStr,
+    /// That a bound moves it, if one does.
+    pub(crate) moved: Option<String>,
+}
+
+impl Said {
+    /// The ties among the policies.
+    pub(super) fn ties(&self) -> Vec<Tie> {
+        tie::among(self.selected.iter(), &self.resolution.limits)
+    }
+
+    /// What policies have set here.
+    pub(super) fn values(&self) -> impl Iterator<Item = ClusterValue> {
+        Field::all().filter_map(|field| {
+            let slot = self.resolution.slot(field);
+            let (Source::ClusterPolicy(policy), Some(value)) = (&slot.source, &slot.value) else { return None };
+            let moved = self.resolution.limits.clamped(field, value);
+            let moved = moved.map(|(held, by)| clamped_text(&format!("{} {value}", field.path()), &held, by));
+            Some(ClusterValue { field, policy: policy.clone(), moved })
+        })
+    }
 }
 
 /// The policies of one namespace.
@@ -189,8 +218,10 @@ impl Policies {
     ) -> (Resolution, Effective, Vec<Tie>) {
         let labels = self.labels(namespace, facts);
         let selected = self.selected(namespace, &labels);
-        let (mut resolution, mut ties) = self.cluster_part(&selected, true);
-        ties.extend(self.add_own(&mut resolution, namespace, facts, workload));
+        let mut resolution = self.cluster_part(&selected, true);
+        let mut ties = tie::among(selected.iter(), &resolution.limits);
+        ties.extend(self.ties_of_own(namespace, workload, &resolution.limits));
+        self.add_own(&mut resolution, namespace, facts, workload);
         let exemptions = [cluster_exemptions(&selected), self.own_exemptions(namespace)];
         let mut held = resolution.clone();
         held.hold_bounds(namespace);
@@ -232,12 +263,12 @@ impl Policies {
         namespace: &str,
         facts: Option<&Namespace>,
         workload: Option<&Workload>,
-    ) -> Vec<Tie> {
+    ) {
         if let Some(facts) = facts {
             annotations::of_namespace(facts, resolution);
         }
         let own = self.own_policies(namespace).iter().filter(|it| selects(it, workload));
-        let ties = offer_all(resolution, own, Source::Policy);
+        offer_all(resolution, own, Source::Policy);
         if !self.unreadable.is_empty() {
             // Whom a policy with an unreadable selector was meant for, nobody knows.
             let is_meant = |it: &&Arc<PolicyObject>| it.selector.is_none() || selects(it, workload);
@@ -249,13 +280,25 @@ impl Policies {
         if let Some(workload) = workload {
             annotations::of_workload(workload, resolution);
         }
-        ties
+    }
+
+    /// What policies of the cluster have set for a namespace.
+    pub(crate) fn cluster_values(&self, namespace: &str, facts: Option<&Namespace>) -> Vec<ClusterValue> {
+        self.said_of(namespace, facts).values().collect()
+    }
+
+    /// The ties among the policies of the cluster that are for a namespace.
+    pub(crate) fn cluster_ties(&self, namespace: &str, facts: Option<&Namespace>) -> Vec<Tie> {
+        self.said_of(namespace, facts).ties()
     }
 
     /// The ties among the policies of a namespace, for all of its workloads or for one that they select.
-    pub(super) fn own_ties(&self, namespace: &str, facts: Option<&Namespace>, workload: Option<&Workload>) -> Vec<Tie> {
-        let mut resolution = self.said_of(namespace, facts).resolution.clone();
-        self.add_own(&mut resolution, namespace, facts, workload)
+    pub(crate) fn own_ties(&self, namespace: &str, facts: Option<&Namespace>, workload: Option<&Workload>) -> Vec<Tie> {
+        self.ties_of_own(namespace, workload, &self.said_of(namespace, facts).resolution.limits)
+    }
+
+    fn ties_of_own(&self, namespace: &str, workload: Option<&Workload>, limits: &Limits) -> Vec<Tie> {
+        tie::among(self.own_policies(namespace).iter().filter(|it| selects(it, workload)), limits)
     }
 
     /// An unreadable policy is told with every write that it is for.
@@ -284,7 +327,7 @@ impl Policies {
 
     /// What these cluster policies say together.
     pub(super) fn said_by(&self, selected: Vec<Arc<PolicyObject>>) -> Said {
-        let (resolution, _) = self.cluster_part(&selected, false);
+        let resolution = self.cluster_part(&selected, false);
         let exemptions = cluster_exemptions(&selected);
         let mut held = resolution.clone();
         // Only what teams set is told with a namespace.
@@ -293,13 +336,8 @@ impl Policies {
         Said { resolution, exemptions, effective, selected }
     }
 
-    /// The ties among the cluster policies that are for a namespace.
-    pub(super) fn cluster_ties(&self, base: &Base) -> Vec<Tie> {
-        self.cluster_part(&base.said.selected, true).1
-    }
-
     /// Flags, and then cluster policies.
-    fn cluster_part(&self, selected: &[Arc<PolicyObject>], is_recorded: bool) -> (Resolution, Vec<Tie>) {
+    fn cluster_part(&self, selected: &[Arc<PolicyObject>], is_recorded: bool) -> Resolution {
         let mut limits = Limits::default();
         let mut conflicts = Vec::new();
         let policies = || selected.iter();
@@ -312,18 +350,17 @@ impl Policies {
         for (field, value) in &self.installation.values {
             resolution.offer(*field, value, &Source::Flag, String::new);
         }
-        let ties = if is_recorded {
-            offer_all(&mut resolution, policies(), Source::ClusterPolicy)
+        if is_recorded {
+            offer_all(&mut resolution, policies(), Source::ClusterPolicy);
         } else {
             offer_winners(&mut resolution, policies());
-            Vec::new()
-        };
+        }
         // Whom a policy with an unreadable selector was meant for, nobody knows.
         let lost = self.cluster.iter().filter(|it| it.selector.is_none());
         for policy in policies().chain(lost).filter(|_| !self.unreadable.is_empty()) {
             self.tell_problems(&policy.name, &mut resolution);
         }
-        (resolution, ties)
+        resolution
     }
 }
 
@@ -346,29 +383,10 @@ fn offer_all<'a>(
     resolution: &mut Resolution,
     policies: impl Iterator<Item = &'a Arc<PolicyObject>>,
     source: fn(SmolStr) -> Source,
-) -> Vec<Tie> {
-    // Of the highest rank so far, for each setting.
-    let mut setters: Vec<Vec<(&PolicyObject, &FieldValue)>> = vec![Vec::new(); Field::all().count()];
+) {
     for policy in policies {
-        for (field, value) in &policy.values {
-            let setters = &mut setters[index(*field)];
-            setters.retain(|(earlier, _)| rank(earlier) == rank(policy));
-            setters.push((policy, value));
-        }
         resolution.offer_policy(policy, &source(policy.name.name.clone()));
     }
-    Field::all().zip(setters).flat_map(|(field, setters)| ties(field, &setters, resolution)).collect()
-}
-
-/// Those that want another value than the last one, which counts. What a lock keeps out is no tie.
-fn ties(field: Field, setters: &[(&PolicyObject, &FieldValue)], resolution: &Resolution) -> Vec<Tie> {
-    let Some(((winner, wins), others)) = setters.split_last() else { return Vec::new() };
-    if !winner.name.namespace.is_empty() && resolution.limits.locks.contains_key(&field) {
-        return Vec::new();
-    }
-    let losers = others.iter().filter(|(_, value)| value != wins);
-    let name = |it: &PolicyObject| it.name.name.clone();
-    losers.map(|(loser, _)| Tie { field, winner: name(winner), loser: name(loser) }).collect()
 }
 
 /// The same for policies of the cluster, which nothing keeps out: each setting is written once, however many policies have it.
@@ -383,13 +401,6 @@ fn offer_winners<'a>(resolution: &mut Resolution, policies: impl Iterator<Item =
         let Some((policy, value)) = winner else { continue };
         resolution.offer(field, value, &Source::ClusterPolicy(policy.name.name.clone()), String::new);
     }
-}
-
-/// What decides between two policies of one level: one that selects workloads is nearer than one for all of them.
-pub(super) fn rank(policy: &PolicyObject) -> (bool, i64) {
-    let selects_workloads =
-        !policy.name.namespace.is_empty() && policy.selector.as_ref().is_none_or(|it| !it.is_empty());
-    (selects_workloads, policy.priority)
 }
 
 /// True for policies of a namespace that speak about the object.

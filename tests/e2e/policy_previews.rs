@@ -73,8 +73,7 @@ fn a_policy_says_whom_it_means(no502: &No502) -> anyhow::Result<()> {
         "mail",
         "{workloadSelector: {matchLabels: {nobody: has-this}}, settings: {injection: {mode: \"off\"}}}",
     );
-    let nobody =
-        "Warning: no502: RolloutPolicy \"mail\" selects no workload that is there; it goes by their own labels";
+    let nobody = "Warning: no502: RolloutPolicy \"mail\" selects no workload that is there; it goes by their own labels, and Rollouts are not looked at";
     is_written(&room, &selective, nobody)
 }
 

@@ -379,3 +379,29 @@ fn a_large_cluster_is_audited_in_time() {
     assert_eq!(unused, 500);
     assert!(took < LIMIT, "{took:?}");
 }
+
+#[test]
+fn a_value_of_the_cluster_that_a_bound_moves_wherever_it_counts_is_not_in_force() {
+    let world = [namespace("shop", &json!({ "team": "a" })), namespace("till", &json!({}))];
+    let base = |selector: &Value| {
+        let sleep = json!({ "injection": { "preStop": { "sleepSeconds": 5 } } });
+        policy("", "base", 1, &json!({ "namespaceSelector": selector, "settings": sleep }))
+    };
+    let limits = |selector: &Value| {
+        let bounds = json!([{ "field": "injection.preStop.sleepSeconds", "min": 40 }]);
+        policy("", "limits", 1, &json!({ "namespaceSelector": selector, "bounds": bounds }))
+    };
+    let (all, some) = (json!({}), json!({ "matchLabels": { "team": "a" } }));
+    let degraded = |base: Value, limits: Value| {
+        let audit = Audit::new(&world, &[base, limits]);
+        assert_eq!(audit.of("", "limits").degraded.reason, "InForce");
+        audit.of("", "base").degraded
+    };
+    let limited = degraded(base(&all), limits(&all));
+    assert_eq!((limited.is_true, limited.reason), (true, "Limited"));
+    let text = "injection.preStop.sleepSeconds 5 is out of bounds: ClusterRolloutPolicy \"limits\" makes it 40";
+    assert_eq!(limited.message, text);
+    assert_eq!(degraded(base(&some), limits(&some)).message, text);
+    assert_eq!(degraded(base(&all), limits(&some)).reason, "InForce", "a floor for some namespaces is meant");
+    assert_eq!(degraded(base(&json!({})), limits(&json!({ "matchLabels": { "team": "a" } }))).reason, "InForce");
+}

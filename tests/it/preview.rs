@@ -276,7 +276,7 @@ fn a_policy_for_nobody_says_so() {
         "no502: ClusterRolloutPolicy \"all\" selects no namespace; look at the labels of those that it is meant for";
     assert_eq!(told(&nowhere), [expected]);
     let nothing = own_policy(&json!({ "workloadSelector": { "matchLabels": { "app": "web" } }, "settings": settings }));
-    let expected = "no502: RolloutPolicy \"own\" selects no workload that is there; it goes by their own labels";
+    let expected = "no502: RolloutPolicy \"own\" selects no workload that is there; it goes by their own labels, and Rollouts are not looked at";
     assert_eq!(told(&nothing), [expected]);
     let mut system = own_policy(&json!({ "settings": settings }));
     system["metadata"]["namespace"] = json!("kube-system");
@@ -347,4 +347,115 @@ fn what_cannot_be_read_is_told_once() {
         told,
         ["no502: RolloutPolicy \"own\" spec.settings.profile: \"advice\" is ignored; use advise, standard or strict"]
     );
+}
+
+fn as_named(mut policy: Value, name: &str) -> Value {
+    policy["metadata"]["name"] = json!(name);
+    policy
+}
+
+#[test]
+fn ties_are_told_whoever_wins() {
+    let sleep = |name: &str, seconds: u32| {
+        as_named(own_policy(&json!({ "settings": { "injection": { "preStop": { "sleepSeconds": seconds } } } })), name)
+    };
+    let profile = |name: &str, profile: &str, selector: Value| {
+        as_named(cluster_policy(&json!({ "namespaceSelector": selector, "settings": { "profile": profile } })), name)
+    };
+    let told = |known: Value, new: &Value| -> Vec<String> {
+        let all = lines(&Value::Null, new, &cluster(0), &policies(&[known]));
+        all.into_iter().filter(|it| it.contains("same priority")).collect()
+    };
+    let won = "no502: RolloutPolicy \"aaa\" spec.settings.injection.preStop.sleepSeconds 25 counts before that of RolloutPolicy \"mmm\", \
+               which has the same priority, only since its name comes first; give one of them a higher priority";
+    assert_eq!(told(sleep("mmm", 20), &sleep("aaa", 25)), [won]);
+    assert_eq!(told(sleep("mmm", 20), &sleep("aaa", 20)), [""; 0], "they want the same");
+    let won = "no502: ClusterRolloutPolicy \"aaa\" spec.settings.profile advise counts before that of ClusterRolloutPolicy \"mmm\", which has \
+               the same priority, only since its name comes first; give one of them a higher priority (2 namespaces, the first is \
+               shop)";
+    assert_eq!(told(profile("mmm", "standard", json!({})), &profile("aaa", "advise", json!({}))), [won]);
+    // Lost in one of two namespaces.
+    let till = json!({ "matchLabels": { "kubernetes.io/metadata.name": "till" } });
+    let lost = "no502: ClusterRolloutPolicy \"zzz\" spec.settings.profile advise does not count: ClusterRolloutPolicy \"nnn\" has the same \
+                priority and its name comes first; give one of them a higher priority (namespace till)";
+    assert_eq!(told(profile("nnn", "strict", till), &profile("zzz", "advise", json!({}))), [lost]);
+}
+
+#[test]
+fn what_keeps_a_policy_for_some_workloads_from_counting_is_told() {
+    let platform = cluster_policy(&json!({
+        "locked": ["injection.preStop", "profile"],
+        "bounds": [{ "field": "injection.gracePeriod.appDrainSeconds", "max": 60 }],
+    }));
+    let of = |name: &str, settings: Value| {
+        let spec = json!({ "workloadSelector": { "matchLabels": { "role": "web" } }, "settings": settings });
+        as_named(own_policy(&spec), name)
+    };
+    let tied = of("aaa", json!({ "injection": { "readiness": { "mode": "inject" } } }));
+    let injection = json!({
+        "preStop": { "sleepSeconds": 5 },
+        "gracePeriod": { "appDrainSeconds": 600 },
+        "readiness": { "mode": "off" },
+    });
+    let new = of("workers", json!({ "profile": "advise", "injection": injection }));
+    let mut web = deployment("shop", "web");
+    web["metadata"]["labels"] = json!({ "role": "web" });
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } });
+    let told = lines(&Value::Null, &new, &stage::cluster([&namespace, &web]), &policies(&[platform, tied]));
+    for expected in [
+        "RolloutPolicy \"workers\" spec.settings.profile is ignored: ClusterRolloutPolicy \"all\" locks it",
+        "RolloutPolicy \"workers\" spec.settings.injection.preStop.sleepSeconds is ignored: ClusterRolloutPolicy \"all\" locks it",
+        "injection.gracePeriod.appDrainSeconds 600 by RolloutPolicy \"workers\" is out of bounds: ClusterRolloutPolicy \"all\" makes \
+         it 60",
+        "RolloutPolicy \"workers\" spec.settings.injection.readiness.mode off does not count: RolloutPolicy \"aaa\" has the same \
+         priority and its name comes first; give one of them a higher priority",
+    ] {
+        assert!(told.contains(&format!("no502: {expected}")), "{expected}\n{told:#?}");
+    }
+}
+
+#[test]
+fn a_value_that_a_bound_moves_wherever_it_counts_is_told() {
+    let sleeps = |selector: Value| {
+        json!({
+            "namespaceSelector": selector,
+            "settings": { "injection": { "preStop": { "sleepSeconds": 5 } } },
+        })
+    };
+    let floor = json!([{ "field": "injection.preStop.sleepSeconds", "min": 40 }]);
+    let told = |known: &[Value], new: &Value| -> Vec<String> {
+        let all = lines(&Value::Null, new, &cluster(0), &policies(known));
+        all.into_iter().filter(|it| it.contains("out of bounds")).collect()
+    };
+    let mut own_bound = sleeps(json!({}));
+    own_bound["bounds"] = floor.clone();
+    let expected = "no502: ClusterRolloutPolicy \"all\" spec.settings.injection.preStop.sleepSeconds 5 is out of bounds: \
+                    ClusterRolloutPolicy \"all\" makes it 40 (2 namespaces, the first is shop)";
+    assert_eq!(told(&[], &cluster_policy(&own_bound)), [expected]);
+    let till = json!({ "matchLabels": { "kubernetes.io/metadata.name": "till" } });
+    let limits = |selector: &Value| {
+        as_named(cluster_policy(&json!({ "namespaceSelector": selector, "bounds": floor })), "limits")
+    };
+    assert_eq!(told(&[limits(&till)], &cluster_policy(&sleeps(json!({})))), [""; 0], "a floor for some is meant");
+    let told = told(&[limits(&till)], &cluster_policy(&sleeps(till.clone())));
+    assert!(
+        told.len() == 1 && told[0].ends_with("ClusterRolloutPolicy \"limits\" makes it 40 (namespace till)"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn what_is_asked_of_files_only_changes_nothing_and_says_so() {
+    let target = json!({ "kind": "Deployment", "name": "web" });
+    let exemption =
+        |rule: &str| json!({ "rule": rule, "target": target, "reason": "known", "expires": "2027-01-31T00:00:00Z" });
+    let new = own_policy(&json!({
+        "settings": { "actions": { "prestop-missing": "deny", "readiness-missing": "warn" } },
+        "exemptions": [exemption("readiness-missing"), exemption("prestop-missing")],
+    }));
+    let told = lines(&Value::Null, &new, &cluster(0), &Policies::default());
+    let why = "changes nothing: the rule is asked of files only; a write gets what it lacks, by injection.mode";
+    let expected = ["settings.actions.prestop-missing", "exemptions[1]"]
+        .map(|it| format!("no502: RolloutPolicy \"own\" spec.{it} {why}"));
+    assert_eq!(told, expected);
 }

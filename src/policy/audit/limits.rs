@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 use crate::{
     facts::Workload,
     policy::{
-        Limits, Policies, PolicyName, PolicyObject, Tie,
+        Field, FieldValue, Limits, Policies, PolicyName, PolicyObject, Tie,
         limit::clamped_text,
         resolve::Resolution,
         set::{Base, Said, selects},
@@ -70,11 +70,22 @@ impl Found {
         // Namespaces with the same policies share what these say.
         let bases: BTreeMap<*const Said, &Base> =
             policies.bases.values().map(|it| (Arc::as_ptr(&it.said), it)).collect();
+        // `None` once it counts in a namespace as it is: a floor for some of them is what somebody wanted.
+        let mut moved: BTreeMap<(SmolStr, Field), Option<String>> = BTreeMap::new();
         for base in bases.into_values() {
             self.bounds_that_contradict(base);
-            for tie in policies.cluster_ties(base) {
+            for tie in base.said.ties() {
                 self.tie(&SmolStr::default(), &tie);
             }
+            for value in base.said.values() {
+                let known = moved.entry((value.policy, value.field)).or_insert_with(|| value.moved.clone());
+                // Of several texts always the same one.
+                *known = known.take().zip(value.moved).map(|(one, other)| one.min(other));
+            }
+        }
+        for ((policy, _), text) in moved.into_iter().filter_map(|(key, text)| Some((key, text?))) {
+            let name = PolicyName { namespace: SmolStr::default(), name: policy };
+            self.limited.entry(name).or_default().insert(text);
         }
     }
 
@@ -117,7 +128,7 @@ impl Found {
 
 /// The settings of a `RolloutPolicy` that are locked, or moved by a bound.
 fn held_back(policy: &PolicyObject, held: &Resolution, limits: &Limits) -> Vec<String> {
-    let line = |(field, value): &(crate::policy::Field, crate::policy::FieldValue)| {
+    let line = |(field, value): &(Field, FieldValue)| {
         let path = field.path();
         if let Some(by) = limits.lock_on(*field, value) {
             let differs = held.slot(*field).value.as_ref() != Some(value);
