@@ -287,7 +287,13 @@ impl StatusWriter {
             "status": document,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let patched = time::timeout(WRITE_MAX, api.patch_status(&name.name, &params, &Patch::Apply(&patch))).await;
+        let mut patched = time::timeout(WRITE_MAX, api.patch_status(&name.name, &params, &Patch::Apply(&patch))).await;
+        if matches!(&patched, Ok(Err(kube::Error::Api(status))) if status.code == 500) {
+            // Nothing can be applied to an object that does not fit its definition any more, and nobody needs a status more.
+            let patch = without_the_rest(patch, &stored.status);
+            let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            patched = time::timeout(WRITE_MAX, api.patch_status(&name.name, &params, &Patch::Merge(&patch))).await;
+        }
         match patched {
             Ok(Ok(_)) => {
                 self.remember(name, content.clone());
@@ -309,6 +315,16 @@ impl StatusWriter {
         let pause = repeated.map_or(REPEAT_PAUSE_MIN, |it| (it.pause * 2).min(REPEAT_PAUSE_MAX));
         self.written.insert(name.clone(), Written { content, again_from: Instant::now() + pause, pause });
     }
+}
+
+/// As a merge patch: what is stored and not in the new status goes.
+fn without_the_rest(mut patch: Json, stored: &Json) -> Json {
+    for key in stored.as_object().into_iter().flat_map(serde_json::Map::keys) {
+        if patch["status"].get(key).is_none() {
+            patch["status"][key] = Json::Null;
+        }
+    }
+    patch
 }
 
 fn resource(name: &PolicyName) -> ApiResource {

@@ -403,5 +403,4 @@ fn a_value_of_the_cluster_that_a_bound_moves_wherever_it_counts_is_not_in_force(
     assert_eq!(limited.message, text);
     assert_eq!(degraded(base(&some), limits(&some)).message, text);
     assert_eq!(degraded(base(&all), limits(&some)).reason, "InForce", "a floor for some namespaces is meant");
-    assert_eq!(degraded(base(&json!({})), limits(&json!({ "matchLabels": { "team": "a" } }))).reason, "InForce");
 }

@@ -14,7 +14,7 @@ use crate::{
         kinds::{KINDS, Kind},
     },
     crd::{self, PolicyKind},
-    nearest::nearest_word,
+    nearest::did_you_mean,
     policy::CLUSTER_KIND,
     trial::Place,
 };
@@ -122,8 +122,7 @@ fn known(kind: &str) -> anyhow::Result<&'static Kind> {
         let names: Vec<&str> = KINDS.iter().map(|it| it.name).collect();
         let called = KINDS.iter().flat_map(|it| [it.name, it.plural, it.short]).map(str::to_ascii_lowercase);
         let called: Vec<String> = called.collect();
-        let near = nearest_word(&kind.to_ascii_lowercase(), called.iter().map(String::as_str)).map(str::to_owned);
-        let near = near.map_or_else(String::new, |it| format!("; did you mean {it}?"));
+        let near = did_you_mean(&kind.to_ascii_lowercase(), called.iter().map(String::as_str));
         anyhow!("\"{kind}\": use one of {}, or -f with its manifest{near}", names.join(", "))
     })
 }
@@ -204,7 +203,7 @@ impl Cluster {
         let parameters = ListParams::default().limit(PAGE_OBJECTS);
         let Ok(page) = self.api(resource, namespace).list_metadata(&parameters).await else { return String::new() };
         let names = page.items.iter().filter_map(|it| it.metadata.name.as_deref());
-        nearest_word(name, names).map(|it| format!("; did you mean {it}?")).unwrap_or_default()
+        did_you_mean(name, names)
     }
 
     /// Whether nobody answers or somebody says no, nothing is known of the settings.
