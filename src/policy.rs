@@ -11,6 +11,7 @@ mod field;
 mod injection;
 mod limit;
 mod object;
+mod own;
 mod resolve;
 mod selector;
 mod set;

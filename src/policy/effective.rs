@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use smol_str::SmolStr;
 
-use super::{Action, Exemption, Field, InjectionSettings, Limits, Profile, Standing, set::OWN_EXEMPTIONS_MAX};
+use super::{Action, Exemption, Field, InjectionSettings, Limits, Profile, Standing, own::OWN_EXEMPTIONS_MAX};
 use crate::rule::{Kind, ObjectName};
 
 /// Who set a value.

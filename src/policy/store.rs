@@ -12,7 +12,8 @@ use smol_str::SmolStr;
 
 use super::{
     Field, FieldValue, Policies, PolicyName, PolicyObject, ReadPolicy,
-    set::{Base, Entry, Own, Said},
+    own::Own,
+    set::{Base, Entry, Said},
     tie::rank,
 };
 use crate::{facts::Labels, listing::Listing};

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use smol_str::SmolStr;
 
 use super::{Used, findings::Findings};
-use crate::policy::{Effective, Entry, Exemption, Limits, Standing, set::OWN_EXEMPTIONS_MAX};
+use crate::policy::{Effective, Entry, Exemption, Limits, Standing, own::OWN_EXEMPTIONS_MAX};
 
 /// An exemption is announced so many days before it ends.
 pub const EXPIRES_SOON_DAYS: i64 = 7;
