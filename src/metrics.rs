@@ -342,7 +342,6 @@ pub fn outcome(summary: &Summary) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn at(second: i64) -> Timestamp {

@@ -1,10 +1,12 @@
 //! How things are measured: rounds that take turns, so that a slow moment of the machine meets both sides of a ratio, and counted
 //! allocations.
 
-use std::{alloc::System, hint::black_box, time::Duration};
+use std::{alloc::System, fmt, hint::black_box, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
+
+use crate::table::duration;
 
 /// Counting costs a few nanoseconds an allocation, in the times as well.
 #[global_allocator]
@@ -29,6 +31,14 @@ pub(crate) struct Comparison {
     pub(crate) subject: Cost,
     pub(crate) best_ratio: f64,
     pub(crate) median_ratio: f64,
+}
+
+/// `12.6 us (14.3 us), 9.1x of 1.4 us`: the best, the median, the median ratio, and the best of the base.
+impl fmt::Display for Comparison {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [best, median, base] = [self.subject.best_ns, self.subject.median_ns, self.base.best_ns].map(duration);
+        write!(formatter, "{best} ({median}), {:.1}x of {base}", self.median_ratio)
+    }
 }
 
 /// Times `base` and `subject` in turns.

@@ -116,14 +116,7 @@ pub(crate) fn audits() {
     let ties = of(&two_each).iter().filter(|(_, it)| !it.conflicts.is_empty()).count();
     assert_eq!(ties, 2 * AUDITED_NAMESPACES, "each of them is tied");
     let it = compare(|| of(&none), || of(&two_each));
-    let value = format!(
-        "{} ({}), {:.1}x of {}",
-        duration(it.subject.best_ns),
-        duration(it.subject.median_ns),
-        it.median_ratio,
-        duration(it.base.best_ns)
-    );
-    line("two policies for the same workloads in each namespace", &value, it.median_ratio, Some(AUDIT));
+    line("two policies for the same workloads in each namespace", &it.to_string(), it.median_ratio, Some(AUDIT));
 }
 
 fn resolution(layout: Layout, name: &str) {
@@ -132,14 +125,7 @@ fn resolution(layout: Layout, name: &str) {
     let of = |it: &Policies| it.effective(&namespace.meta.name, Some(&namespace), Some(&workload));
     assert!(of(&policies) != of(&none), "{layout:?} says something");
     let it = compare(|| of(&none), || of(&policies));
-    let value = format!(
-        "{} ({}), {:.0}x of {}",
-        duration(it.subject.best_ns),
-        duration(it.subject.median_ns),
-        it.median_ratio,
-        duration(it.base.best_ns)
-    );
-    line(name, &value, it.subject.median_ns, Some(RESOLUTION));
+    line(name, &it.to_string(), it.subject.median_ns, Some(RESOLUTION));
 }
 
 fn rebuild(layout: Layout, name: &str, changed: usize) {

@@ -235,47 +235,7 @@ fn two_replicas_agree(no502: &No502) -> anyhow::Result<()> {
     room.apply(&policy("RolloutPolicy", "unfit", "{priority: high}"))?.done()?;
     redefine(no502)?;
     let replica = no502.replica()?;
-    let bounds = format!(
-        "{{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {}}}}}, bounds: [{{field: \
-         injection.gracePeriod.appDrainSeconds, max: 50}}]}}",
-        room.name
-    );
-    room.apply(&policy("ClusterRolloutPolicy", "bounds", &bounds))?.done()?;
-    let expired = format!(
-        "{{exemptions: [{{rule: readiness-missing, target: {{kind: Deployment, name: web}}, reason: known, expires: \"{}\"}}]}}",
-        in_days(-1)
-    );
-    let mut all = policy("RolloutPolicy", "expired", &expired)
-        + &policy("RolloutPolicy", "limited", "{settings: {injection: {gracePeriod: {appDrainSeconds: 60}}}}");
-    for name in ["tied-a", "tied-b"] {
-        all += &policy(
-            "RolloutPolicy",
-            name,
-            &format!(
-                "{{settings: {{injection: {{preStop: {{sleepSeconds: {}}}}}}}}}",
-                name.len() + usize::from(name == "tied-b")
-            ),
-        );
-    }
-    for number in 0..20 {
-        all += &policy("RolloutPolicy", &format!("fine-{number}"), "{settings: {profile: standard}}");
-    }
-    room.apply(&all)?.done()?;
-    let versions = || -> anyhow::Result<BTreeMap<String, String>> {
-        let list = room.get("rolloutpolicies --show-managed-fields")?;
-        let mut versions = BTreeMap::new();
-        for object in list["items"].as_array().context("no list")? {
-            let metadata = &object["metadata"];
-            ensure!(object["status"]["observedGeneration"] == metadata["generation"], "no status yet: {object}");
-            let ours = metadata["managedFields"].as_array().context("no managers")?;
-            let is_ours = ours.iter().any(|it| it["manager"] == "no502" && it["subresource"] == "status");
-            // The API server keeps no account of the fields of what does not fit its definition.
-            ensure!(is_ours || metadata["name"] == "unfit", "{object}");
-            versions.insert(metadata["name"].to_string(), metadata["resourceVersion"].to_string());
-        }
-        ensure!(versions.len() == 26, "{versions:?}");
-        Ok(versions)
-    };
+    room.apply(&troubled(&room))?.done()?;
     let written = soon("every policy has its status", PATIENCE, || {
         for (name, degraded) in [
             ("limited", "True Limited"),
@@ -288,11 +248,11 @@ fn two_replicas_agree(no502: &No502) -> anyhow::Result<()> {
             let status = status(&room, &format!("rolloutpolicy/{name}"))?;
             ensure!(condition(&status, "Degraded")?.0 == degraded, "{name}: {status}");
         }
-        versions()
+        versions(&room)
     })?;
     let start = Instant::now();
     while start.elapsed() < QUIET {
-        let now = versions()?;
+        let now = versions(&room)?;
         ensure!(now == written, "somebody writes again: {now:?} after {written:?}");
         std::thread::sleep(Duration::from_secs(1));
     }
@@ -320,4 +280,48 @@ fn two_replicas_agree(no502: &No502) -> anyhow::Result<()> {
     room.apply(&policy("RolloutPolicy", "fine-0", "{settings: {profile: advise}}"))?.done()?;
     soon("the status follows", PATIENCE, || status(&room, "rolloutpolicy/fine-0"))?;
     no502.must_run()
+}
+
+/// A bound, and policies that are expired, limited by it, tied with each other, or fine.
+fn troubled(room: &Room<'_>) -> String {
+    let bounds = format!(
+        "{{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {}}}}}, bounds: [{{field: \
+         injection.gracePeriod.appDrainSeconds, max: 50}}]}}",
+        room.name
+    );
+    let expired = format!(
+        "{{exemptions: [{{rule: readiness-missing, target: {{kind: Deployment, name: web}}, reason: known, expires: \"{}\"}}]}}",
+        in_days(-1)
+    );
+    let sleep = |seconds: u32| format!("{{settings: {{injection: {{preStop: {{sleepSeconds: {seconds}}}}}}}}}");
+    let mut all = policy("ClusterRolloutPolicy", "bounds", &bounds);
+    for (name, spec) in [
+        ("expired", expired),
+        ("limited", "{settings: {injection: {gracePeriod: {appDrainSeconds: 60}}}}".to_owned()),
+        ("tied-a", sleep(6)),
+        ("tied-b", sleep(7)),
+    ] {
+        all += &policy("RolloutPolicy", name, &spec);
+    }
+    for number in 0..20 {
+        all += &policy("RolloutPolicy", &format!("fine-{number}"), "{settings: {profile: standard}}");
+    }
+    all
+}
+
+/// The version of every policy, all of which have a status.
+fn versions(room: &Room<'_>) -> anyhow::Result<BTreeMap<String, String>> {
+    let list = room.get("rolloutpolicies --show-managed-fields")?;
+    let mut versions = BTreeMap::new();
+    for object in list["items"].as_array().context("no list")? {
+        let metadata = &object["metadata"];
+        ensure!(object["status"]["observedGeneration"] == metadata["generation"], "no status yet: {object}");
+        let ours = metadata["managedFields"].as_array().context("no managers")?;
+        let is_ours = ours.iter().any(|it| it["manager"] == "no502" && it["subresource"] == "status");
+        // The API server keeps no account of the fields of what does not fit its definition.
+        ensure!(is_ours || metadata["name"] == "unfit", "{object}");
+        versions.insert(metadata["name"].to_string(), metadata["resourceVersion"].to_string());
+    }
+    ensure!(versions.len() == 26, "{versions:?}");
+    Ok(versions)
 }
