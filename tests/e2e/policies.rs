@@ -305,5 +305,11 @@ fn what_is_said_counts_where_it_is_said(no502: &No502) -> anyhow::Result<()> {
     let made = no502.cluster.api()?.post(&path, &batch)?.object()?;
     let hook = &made["spec"]["template"]["spec"]["containers"][0]["lifecycle"];
     ensure!(hook.is_null(), "a hook where injection is off: {hook}");
+
+    // What does not count is told where it is written, though the template stays as it is.
+    let typo = room.kubectl("annotate deployment web no502.dev/inject=disabeld")?;
+    ensure!(typo.0.stderr.contains("no502.dev/inject") && typo.0.stderr.contains("disabeld"), "{typo}");
+    typo.done()?;
+    room.kubectl("annotate deployment web no502.dev/inject=disabled --overwrite")?.quiet()?;
     no502.must_run()
 }
